@@ -1,0 +1,123 @@
+"""What the services know of the engine. Nothing here imports dspy."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+EventSink = Callable[[dict[str, Any]], Awaitable[None]]
+"""Takes one stream event (`{"type": "token", …}`); returns when the client's credit let it go."""
+
+ToolCaller = Callable[[str, dict[str, Any], str, float | None], Awaitable[Any]]
+"""`await call_tool(tool, arguments, call_id, timeout_s)` → the client's value; raises `BridgeError` (``tool_error``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How one call wants its program run; ``None`` leaves the program's, then the worker's choice.
+
+    Attributes:
+        lm: name of an LM in the worker's settings.
+        adapter: ``"chat"``, ``"json"`` or ``"xml"``.
+        config: allow-listed LM parameters.
+    """
+
+    lm: str | None = None
+    adapter: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """Who calls, and the ways back to the caller.
+
+    Attributes:
+        request_id: unique within the worker.
+        emit: set when the caller wants a stream.
+        call_tool: set when the client answers `tool/call`.
+        tenant: caches are kept apart by it.
+        deadline: loop time (seconds) after which the work is stopped by the dispatcher; engines may pass it on.
+    """
+
+    request_id: str
+    emit: EventSink | None = None
+    call_tool: ToolCaller | None = None
+    tenant: str | None = None
+    traceparent: str | None = None
+    deadline: float | None = None
+
+
+@dataclass(slots=True)
+class CallResult:
+    """What a program gave. `usage` has the shape of `proto/PROTOCOL.md`, section 8."""
+
+    outputs: dict[str, Any]
+    completions: list[dict[str, Any]] | None
+    usage: dict[str, Any]
+    cost: float | None
+    model: str | None
+    adapter: str
+    cache: str = "off"
+
+
+class CompiledProgram(Protocol):
+    """A program made ready to run: signature classes and the like are built once. Safe for concurrent calls."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description of `proto/PROTOCOL.md`, section 8."""
+        ...
+
+    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+        """Run once. Inputs are checked against the signature first.
+
+        Raises:
+            BridgeError: `invalid_input`, `lm_error`, `tool_error`, `program_error`, `not_found` (LM name), …
+            asyncio.CancelledError: the task was cancelled; LM calls under way are dropped at once.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """The one place that knows dspy."""
+
+    @property
+    def dspy_version(self) -> str: ...
+
+    @property
+    def features(self) -> list[str]:
+        """Features of `initialize`: ``"kind:predict"``, ``"stream"``, ``"tools"``, ``"adapter:xml"``, …"""
+        ...
+
+    def hash_program(self, program: Mapping[str, Any]) -> str:
+        """Return the program's handle: sha256 of its canonical JSON, 64 hexadecimal digits.
+
+        Raises:
+            BridgeError: `invalid_request` when it is not of `proto/program.schema.json`'s shape.
+        """
+        ...
+
+    def compile(self, program: Mapping[str, Any]) -> CompiledProgram:
+        """Make the program ready to run.
+
+        Raises:
+            BridgeError: `invalid_request` (shape), `signature_error`, `invalid_input` (option), `not_found` (LM, tool).
+        """
+        ...
+
+    async def warm_up(self) -> None:
+        """Pay the first call's costs before the first caller does."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds: HTTP connections, threads."""
+        ...
+
+
+__all__ = [
+    "CallContext",
+    "CallOptions",
+    "CallResult",
+    "CompiledProgram",
+    "Engine",
+    "EventSink",
+    "ToolCaller",
+]

@@ -1,0 +1,118 @@
+"""The closed set of errors, read from `proto/errors.toml`: the one table that both languages share."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
+
+from python_bridge._spec import spec_path
+
+ErrorKind = Literal[
+    "invalid_request",
+    "invalid_input",
+    "signature_error",
+    "not_found",
+    "conflict",
+    "unauthorized",
+    "timeout",
+    "cancelled",
+    "overloaded",
+    "limit_exceeded",
+    "lm_error",
+    "tool_error",
+    "program_error",
+    "worker_lost",
+    "unavailable",
+    "protocol_error",
+    "internal",
+]
+ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpec:
+    """One row of `proto/errors.toml`.
+
+    Attributes:
+        code: JSON-RPC error code.
+        http: HTTP status.
+        grpc: gRPC status name.
+        retryable: whether the same request may succeed later unchanged.
+        hint: what the caller can do.
+    """
+
+    kind: ErrorKind
+    code: int
+    http: int
+    grpc: str
+    retryable: bool
+    summary: str
+    hint: str
+
+
+@cache
+def error_table() -> dict[str, ErrorSpec]:
+    """Return every kind of error with its row, in the order of the file."""
+    rows = tomllib.loads(spec_path("errors.toml").read_text("utf-8"))["error"]
+    names = ErrorSpec.__dataclass_fields__
+    return {row["kind"]: ErrorSpec(**{name: row[name] for name in names}) for row in rows}
+
+
+class BridgeError(Exception):
+    """An error of the closed set, ready to cross the wire.
+
+    Args:
+        kind: one of `ERROR_KINDS`.
+        message: what happened, where, and what to do.
+        retryable: overrides the table's value for this case.
+        retry_after: seconds to wait before a retry.
+        need: what the client must send first (``"program"``).
+        details: plain data of protocol values: `problems`, `provider`, `status`, `limit`, …
+    """
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        need: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind: ErrorKind = kind
+        self.message = message
+        self.retryable = error_table()[kind].retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        self.need = need
+        self.details: dict[str, Any] = details or {}
+
+    @property
+    def spec(self) -> ErrorSpec:
+        """The row of the table for this kind."""
+        return error_table()[self.kind]
+
+    def to_object(self) -> dict[str, Any]:
+        """Return the JSON-RPC error object: `{code, message, data}` as in `proto/PROTOCOL.md`, section 4."""
+        data: dict[str, Any] = {"kind": self.kind, "retryable": self.retryable, "hint": self.spec.hint}
+        optional = {"need": self.need, "retry_after": self.retry_after, "details": self.details or None}
+        data.update({name: value for name, value in optional.items() if value is not None})
+        return {"code": self.spec.code, "message": self.message, "data": data}
+
+    @classmethod
+    def from_object(cls, error: dict[str, Any]) -> "BridgeError":
+        """Read a JSON-RPC error object; an unknown kind becomes ``internal``."""
+        data = error.get("data") or {}
+        kind = data.get("kind") if data.get("kind") in ERROR_KINDS else "internal"
+        return cls(
+            kind,
+            str(error.get("message", "")),
+            retryable=data.get("retryable"),
+            retry_after=data.get("retry_after"),
+            need=data.get("need"),
+            details=data.get("details"),
+        )
+
+
+__all__ = ["ERROR_KINDS", "BridgeError", "ErrorKind", "ErrorSpec", "error_table"]
