@@ -1,0 +1,59 @@
+defmodule DSPex.MixProject do
+  use Mix.Project
+
+  @version "0.1.0"
+
+  # Modules of libraries that are used where they are installed, and never required.
+  @optional_modules [:jiffy, :json, :telemetry, :proper, :proper_types, JSON, Jason, Jason.OrderedObject] ++
+                      [Nx, Nx.Tensor, Explorer.DataFrame, Plug.Conn, Snakepit]
+
+  def project do
+    [
+      app: :dspex,
+      version: @version,
+      elixir: "~> 1.14",
+      description: "DSPy programs from Elixir: pooled Python workers, streaming, cancellation, tools.",
+      start_permanent: Mix.env() == :prod,
+      elixirc_paths: elixirc_paths(Mix.env()),
+      test_paths: ["tests/elixir"],
+      test_coverage: [summary: [threshold: 90], ignore_modules: [~r/^DSPex\.Test\./, ~r/^Mix\.Tasks\./]],
+      xref: [exclude: @optional_modules],
+      # Debian's Erlang libraries (jiffy, proper) are found on the code path, not declared as dependencies.
+      prune_code_paths: false,
+      deps: deps(),
+      package: package()
+    ]
+  end
+
+  def application do
+    [extra_applications: [:logger, :crypto], mod: {DSPex.Application, []}]
+  end
+
+  defp elixirc_paths(:test), do: ["elixir_client/lib", "tests/elixir/support"]
+  defp elixirc_paths(_env), do: ["elixir_client/lib"]
+
+  # Listing a Hex package makes every mix command fail where Hex itself is missing.
+  defp deps do
+    if Code.ensure_loaded?(Hex) do
+      [
+        {:jason, "~> 1.4", optional: true},
+        {:telemetry, "~> 1.0", optional: true},
+        {:nx, "~> 0.7", optional: true},
+        {:explorer, "~> 0.8", optional: true},
+        {:plug, "~> 1.14", optional: true},
+        {:ex_doc, "~> 0.31", only: :dev, runtime: false}
+      ]
+    else
+      []
+    end
+  end
+
+  defp package do
+    [
+      licenses: ["Apache-2.0"],
+      links: %{},
+      files: ~w(elixir_client/lib python_bridge proto mix.exs .formatter.exs pyproject.toml
+                requirements.lock README.md LICENSE CHANGELOG.md)
+    ]
+  end
+end
