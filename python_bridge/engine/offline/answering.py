@@ -12,7 +12,8 @@ from python_bridge.engine.offline.values import Filler
 _GUIDED = frozenset(
     re.findall(
         r"\w+",
-        "answer response output result reply reasoning rationale confidence score sources evidence quotes text value label",
+        """answer response output result reply reasoning rationale confidence score sources evidence quotes text value
+        label""",
     )
 )
 

@@ -18,8 +18,8 @@ B = 0.75
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _STOP = frozenset(
     _WORD.findall(
-        """a about an and any are as at be been being but by can could did do does for from had has have he her his how i if
-    in into is it its may me much many must no nor of on one or our shall she should so some than that the their them
+        """a about an and any are as at be been being but by can could did do does for from had has have he her his how
+    i if in into is it its may me much many must no nor of on one or our shall she should so some than that the their them
     then there these they this those to was we were what when where which who whom whose why will with would you your
     please tell give long"""
     )
