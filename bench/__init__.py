@@ -1,0 +1,1 @@
+"""Paired measurements: each of ours beside its baseline, in one run on one machine."""
