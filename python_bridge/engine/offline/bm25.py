@@ -14,14 +14,25 @@ from functools import lru_cache
 
 K1 = 1.2
 B = 0.75
+HEADING = 0.4
+"""Share of a word's weight that counts when only the heading above a sentence holds it."""
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?")
 _STOP = frozenset(
     _WORD.findall(
-        """a about an and any are as at be been being but by can could did do does for from had has have he her his how
-    i if in into is it its may me much many must no nor of on one or our shall she should so some than that the their them
-    then there these they this those to was we were what when where which who whom whose why will with would you your
-    please tell give long"""
+        """a about an and any are as at be been being but by can could did do does for from had has have he her his
+        how i if in into is it its long may me much many must no nor of on one or our please shall she should so some
+        tell than that the their them then there these they this those to was we were what when where which who whom
+        whose why will with would you your"""
+    )
+)
+_IRREGULAR = dict(
+    pair.split("-")
+    for pair in re.findall(
+        r"\S+",
+        """built-build began-begin bought-buy came-come fell-fall found-find gave-give got-get held-hold kept-keep
+        led-lead left-leave lost-lose made-make met-meet paid-pay ran-run saw-see seen-see sold-sell taught-teach
+        took-take went-go won-win wrote-write written-write""",
     )
 )
 _ABBREVIATION = re.compile(
@@ -34,12 +45,12 @@ _HEADING = re.compile(r"^#{1,6}\s+(.*)$")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence, its place in the text, the words it is found by (its heading's included) and their number."""
+    """A sentence, its place in the text, its words and those of the heading it stands under."""
 
     text: str
     position: int
     terms: Counter[str]
-    length: int
+    heading: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,7 @@ def stem(word: str) -> str:
     >>> [stem(word) for word in ("keepers", "families", "installed", "sounding", "glass", "2019")]
     ['keeper', 'family', 'install', 'sound', 'glass', '2019']
     """
-    word = re.sub(r"['’]s$", "", word)
+    word = _IRREGULAR.get(word) or re.sub(r"['’]s$", "", word)
     if len(word) <= 3 or word[0].isdigit():
         return word
     if word.endswith("ies") and len(word) > 4:
@@ -114,12 +125,10 @@ class Index:
         for text in texts:
             for sentence, heading in split_sentences(text):
                 words = Counter(terms(sentence))
-                length = words.total()
-                # A heading's words find its sentences, but weigh less than their own: once, and not in the length.
-                words.update(word for word in set(terms(heading)) if word not in words)
-                self.sentences.append(Sentence(sentence, len(self.sentences), words, length))
+                above = frozenset(terms(heading)) - words.keys()
+                self.sentences.append(Sentence(sentence, len(self.sentences), words, above))
         self._frequency = Counter(word for sentence in self.sentences for word in sentence.terms)
-        total = sum(sentence.length for sentence in self.sentences)
+        total = sum(sentence.terms.total() for sentence in self.sentences)
         self._average = total / len(self.sentences) if total else 1.0
 
     def weight(self, word: str) -> float:
@@ -134,15 +143,16 @@ class Index:
         whole = sum(weights.values()) or 1.0
         matches: list[Match] = []
         for sentence in self.sentences:
-            shared = words & sentence.terms.keys()
+            shared, above = words & sentence.terms.keys(), words & sentence.heading
             if shared:
-                score = sum(weights[word] * self._saturation(sentence, word) for word in shared)
-                matches.append(Match(sentence, score, sum(weights[word] for word in shared) / whole))
+                lift = HEADING * sum(weights[word] for word in above)
+                score = sum(weights[word] * self._saturation(sentence, word) for word in shared) + lift
+                matches.append(Match(sentence, score, (sum(weights[word] for word in shared) + lift) / whole))
         return sorted(matches, key=lambda match: (-match.score, match.sentence.position))
 
     def _saturation(self, sentence: Sentence, word: str) -> float:
         count = sentence.terms[word]
-        return count * (K1 + 1) / (count + K1 * (1 - B + B * sentence.length / self._average))
+        return count * (K1 + 1) / (count + K1 * (1 - B + B * sentence.terms.total() / self._average))
 
 
 @lru_cache(maxsize=32)

@@ -79,7 +79,9 @@ def _skeleton(text: str) -> dict[str, Any]:
     if not children:
         return {"format": "any-text"}
     if [child[1] for child in children] == ["item"]:
-        return {"type": "array", "items": _skeleton(children[0][2])}
+        items = _skeleton(children[0][2])
+        # Where even the items' shape is untold (a recursive model), only the empty list is sure to be valid.
+        return {"type": "array", "items": items, **({} if "type" in items else {"maxItems": 0})}
     properties = {child[1]: _skeleton(child[2]) for child in children}
     return {"type": "object", "properties": properties, "required": list(properties)}
 

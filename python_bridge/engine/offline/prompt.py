@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
+from xml.sax.saxutils import unescape
 
 from python_bridge.engine.offline.field_types import note_schema, skeleton_schema
 
@@ -144,7 +145,7 @@ class _Reader:
 
     def outputs(self, text: str) -> dict[str, str]:
         if self._adapter == "xml":
-            values = self._elements(text, self._outputs)
+            values = {name: unescape(value) for name, value in self._elements(text, self._outputs).items()}
         elif self._adapter == "chat":
             values = _chat_sections(text, [*self._outputs, "completed"])
         else:

@@ -148,21 +148,25 @@ def number(schema: Mapping[str, Any], evidence: Evidence, name: str, *, whole: b
 
 
 def _number_in(evidence: Evidence, name: str, whole: bool) -> float | None:
-    asked = set(_numbers(evidence.question))
-    year = "year" in name or "year" in evidence.question.casefold()
+    asked = {value for _, value in _numbers(evidence.question)}
+    words = terms(f"{evidence.question} {name.replace('_', ' ')}")
+    year = "year" in words or evidence.question.casefold().startswith("when")
     for sentence in evidence.top(3):
-        found = [value for value in _numbers(sentence) if value not in asked and not (whole and value % 1)]
-        years = [value for value in found if 1000 <= value <= 2100]
+        found = [(end, n) for end, n in _numbers(sentence) if n not in asked and not (whole and n % 1)]
+        years = [n for _, n in found if 1000 <= n <= 2100]
+        # "How many kilograms …": the number before the word that the question names first.
+        counted = [(words.index(unit), n) for end, n in found for unit in terms(sentence[end:])[:1] if unit in words]
         if found:
-            return years[0] if year and years else found[0]
+            return years[0] if year and years else min(counted, default=(0, found[0][1]))[1]
     return None
 
 
-def _numbers(sentence: str) -> list[float]:
-    found = [(match.start(), float(match.group().replace(",", ""))) for match in _NUMBER.finditer(sentence)]
-    spelt = ((match.start(), match.group()) for match in re.finditer(r"[a-z]+", sentence.casefold()))
+def _numbers(sentence: str) -> list[tuple[int, float]]:
+    """Return the numbers of a sentence, in figures or words, with the places where they end."""
+    found = [(match.end(), float(match.group().replace(",", ""))) for match in _NUMBER.finditer(sentence)]
+    spelt = ((match.end(), match.group()) for match in re.finditer(r"[a-z]+", sentence.casefold()))
     found += [(place, float(_NUMBER_NAMES.index(word))) for place, word in spelt if word in _NUMBER_NAMES[2:]]
-    return [value for _, value in sorted(found) if abs(value) < 1e15]
+    return [(end, value) for end, value in sorted(found) if abs(value) < 1e15]
 
 
 def _bounded(value: float, schema: Mapping[str, Any], whole: bool) -> float:
@@ -210,8 +214,9 @@ def _sentence_for(name: str, evidence: Evidence) -> str:
 def _reasoning(evidence: Evidence) -> str:
     if not evidence.matches:
         return "The inputs hold no passage to look the question up in."
-    words = sorted(set(terms(evidence.question)) & evidence.matches[0].sentence.terms.keys())
-    shared = f" It shares the words {', '.join(words)} with the question." if words else ""
+    found = evidence.matches[0].sentence.terms
+    words = [word for word in re.findall(r"\w+", evidence.question) if set(terms(word)) & found.keys()]
+    shared = f" It shares the words {', '.join(dict.fromkeys(words))} with the question." if words else ""
     count = sum(1 for match in evidence.matches if match.score > 0)
     return f"Sentences that match the question: {count}. The best one is: {evidence.best}{shared}"
 
