@@ -29,10 +29,19 @@ defmodule DSPex.Test.Vectors do
   def bytes(hex), do: hex |> String.replace("-", "") |> Base.decode16!(case: :mixed)
 
   # Read by the plain reader, so that no vector depends on the library under test.
-  defp read_file(path) do
+  defp read_file(path), do: path |> raw() |> plain()
+
+  @doc "A file with its objects as `DSPex.Ordered`."
+  def ordered(name), do: @root |> Path.join(name) |> raw() |> ordered_value()
+
+  defp raw(path) do
     {:ok, raw} = path |> File.read!() |> DSPex.Wire.Json.Plain.decode()
-    plain(raw)
+    raw
   end
+
+  defp ordered_value({pairs}), do: DSPex.Ordered.new(for {key, value} <- pairs, do: {key, ordered_value(value)})
+  defp ordered_value(list) when is_list(list), do: Enum.map(list, &ordered_value/1)
+  defp ordered_value(scalar), do: scalar
 
   def plain({pairs}), do: Map.new(pairs, fn {key, value} -> {key, plain(value)} end)
   def plain(list) when is_list(list), do: Enum.map(list, &plain/1)

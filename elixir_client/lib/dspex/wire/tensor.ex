@@ -13,6 +13,9 @@ defmodule DSPex.Tensor do
   @sizes %{"u8" => 1, "u16" => 2, "u32" => 4, "u64" => 8, "s8" => 1, "s16" => 2, "s32" => 4, "s64" => 8}
          |> Map.merge(%{"f16" => 2, "bf16" => 2, "f32" => 4, "f64" => 8, "bool" => 1})
 
+  @dimensions 64
+  @size 0xFFFFFFFFFFFFFFFF
+
   @doc """
   Makes a tensor; tells what is wrong with it otherwise.
 
@@ -55,10 +58,11 @@ defmodule DSPex.Tensor do
     end
   end
 
+  # The bounds keep the product of a hostile shape from growing for minutes.
   defp shape(shape) do
-    if is_list(shape) and Enum.all?(shape, &(is_integer(&1) and &1 >= 0)),
+    if is_list(shape) and length(shape) <= @dimensions and Enum.all?(shape, &(is_integer(&1) and &1 in 0..@size)),
       do: :ok,
-      else: {:error, "the shape of a tensor is a list of integers from 0, not #{show(shape)}"}
+      else: {:error, "the shape of a tensor is a list of up to #{@dimensions} integers from 0, not #{show(shape)}"}
   end
 
   defp data(data, dtype, shape, size) do
@@ -69,7 +73,7 @@ defmodule DSPex.Tensor do
       else: {:error, "a tensor of #{dtype} #{show(shape)} has #{expected} bytes of data, not #{length_of(data)}"}
   end
 
-  defp show(shape), do: inspect(shape, charlists: :as_lists)
+  defp show(shape), do: inspect(shape, charlists: :as_lists, limit: 16, printable_limit: 64)
 
   defp length_of(data) when is_binary(data), do: byte_size(data)
   defp length_of(data), do: inspect(data)

@@ -25,6 +25,9 @@ defmodule DSPex.Wire.Values do
   alias DSPex.Wire.Attachment
   alias DSPex.Wire.Limits
 
+  # The envelope is a part too.
+  @parts 65_534
+
   @typedoc "What a term that no encoding has by itself is sent as."
   @type form ::
           {:text | :bytes | :datetime | :date | :arrow, binary | Attachment.t()}
@@ -141,6 +144,9 @@ defmodule DSPex.Wire.Values do
   defp kind(term) when is_integer(term), do: "an integer"
   defp kind(term) when is_bitstring(term), do: "a bitstring"
   defp kind(_term), do: "a term of another kind"
+
+  # A body counts its parts in 16 bits: when these are used up, the rest stays where it is.
+  defp move(term, {@parts, _parts} = acc, _threshold), do: {term, acc}
 
   defp move(binary, acc, threshold) when is_binary(binary) do
     if byte_size(binary) > threshold and not String.valid?(binary), do: part(binary, acc), else: {binary, acc}

@@ -10,7 +10,8 @@ defmodule DSPex.Wire.Msgpack.Extensions do
   @integer_bytes 65_536
 
   @spec read(integer, binary, non_neg_integer, Decoder.context()) :: term
-  def read(8, data, level, context), do: %DSPex.Bytes{data: attachment(data, level, context)}
+  def read(8, data, level, {_limits, _parts, allowed} = context) when allowed != :none,
+    do: %DSPex.Bytes{data: attachment(data, level, context)}
 
   # What stands inside of tensors and tables nests no further.
   def read(type, _data, _level, {_limits, _parts, allowed}) when allowed != :all,
