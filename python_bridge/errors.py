@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from python_bridge._spec import spec_path
 
@@ -68,6 +68,9 @@ class BridgeError(Exception):
         retry_after: seconds to wait before a retry.
         need: what the client must send first (``"program"``).
         details: plain data of protocol values: `problems`, `provider`, `status`, `limit`, …
+
+    Attributes:
+        traceback: text for debugging, set only by workers in debug mode.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class BridgeError(Exception):
         self.retry_after = retry_after
         self.need = need
         self.details: dict[str, Any] = details or {}
+        self.traceback: str | None = None
 
     @property
     def spec(self) -> ErrorSpec:
@@ -96,23 +100,34 @@ class BridgeError(Exception):
     def to_object(self) -> dict[str, Any]:
         """Return the JSON-RPC error object: `{code, message, data}` as in `proto/PROTOCOL.md`, section 4."""
         data: dict[str, Any] = {"kind": self.kind, "retryable": self.retryable, "hint": self.spec.hint}
-        optional = {"need": self.need, "retry_after": self.retry_after, "details": self.details or None}
+        optional = {
+            "need": self.need,
+            "retry_after": self.retry_after,
+            "details": self.details or None,
+            "traceback": self.traceback,
+        }
         data.update({name: value for name, value in optional.items() if value is not None})
         return {"code": self.spec.code, "message": self.message, "data": data}
 
     @classmethod
     def from_object(cls, error: dict[str, Any]) -> "BridgeError":
         """Read a JSON-RPC error object; an unknown kind becomes ``internal``."""
-        data = error.get("data") or {}
-        kind = data.get("kind") if data.get("kind") in ERROR_KINDS else "internal"
+        data = _member(error, "data", dict) or {}
+        kind = _member(data, "kind", str)
         return cls(
-            kind,
+            cast("ErrorKind", kind) if kind in ERROR_KINDS else "internal",
             str(error.get("message", "")),
-            retryable=data.get("retryable"),
-            retry_after=data.get("retry_after"),
-            need=data.get("need"),
-            details=data.get("details"),
+            retryable=_member(data, "retryable", bool),
+            retry_after=_member(data, "retry_after", (int, float)),
+            need=_member(data, "need", str),
+            details=_member(data, "details", dict),
         )
+
+
+def _member(values: dict[str, Any], name: str, kind: Any) -> Any:
+    """Return a member of the right type; a peer's wrong one counts as absent."""
+    value = values.get(name)
+    return value if isinstance(value, kind) else None
 
 
 __all__ = ["ERROR_KINDS", "BridgeError", "ErrorKind", "ErrorSpec", "error_table"]

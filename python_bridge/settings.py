@@ -1,6 +1,19 @@
-"""Settings of a worker."""
+"""Settings of a worker: flags over environment over TOML file over defaults, checked once, here."""
 
-from dataclasses import dataclass, field
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+_PREFIX = "DSPEX_"
+_BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+ADAPTERS = ("chat", "json", "xml")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names where it stands and what is allowed there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +41,186 @@ class LmSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of a worker; every field has a working default."""
+    """All settings of a worker; every field has a working default.
+
+    Attributes:
+        lms: LMs by the name that calls use.
+        default_lm: name of the LM for calls that name none.
+        adapter: ``"chat"``, ``"json"`` or ``"xml"``, for programs and calls that name none.
+        allowed_imports: modules (``"package.module:Class"``) that programs may name.
+        debug: tracebacks in errors.
+        max_in_flight: requests that run at the same time.
+        max_queue: requests that wait for a place; further ones are `overloaded`.
+        max_frame_bytes: cap of a frame in both directions.
+        max_depth: levels of nesting of a value.
+        max_items: items of one collection.
+        attachment_bytes: byte strings above this size travel as attachments.
+        max_programs: compiled programs that are kept.
+        drain_ms: grace for requests in flight when the worker is told to end.
+        listen: ``"stdio"``, ``"unix:/path"`` or ``"tcp:127.0.0.1:port"`` (port 0: any).
+        token: what clients must send in `initialize`; on TCP always needed, made up when not given.
+    """
 
     lms: dict[str, LmSettings] = field(default_factory=dict[str, LmSettings])
     default_lm: str = "default"
     adapter: str = "chat"
     allowed_imports: tuple[str, ...] = ()
     debug: bool = False
+    max_in_flight: int = 256
+    max_queue: int = 1024
+    max_frame_bytes: int = 64 * 1024 * 1024
+    max_depth: int = 64
+    max_items: int = 1_000_000
+    attachment_bytes: int = 64 * 1024
+    max_programs: int = 256
+    drain_ms: int = 5000
+    listen: str = "stdio"
+    token: str | None = field(default=None, repr=False)
 
 
-__all__ = ["LmSettings", "Settings"]
+_SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in ("lms", "allowed_imports")}
+_LM_FIELDS = {f.name: f.type for f in fields(LmSettings)}
+_AT_LEAST = {"max_queue": 0, "drain_ms": 0, "attachment_bytes": 0, "max_depth": 4}
+
+
+def load_settings(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Settings:
+    """Return the settings of a process.
+
+    Args:
+        flags: fields of `Settings`, and `lm`, `lm_api_base`, from the command line; ``None`` values are not set.
+        environ: ``DSPEX_<FIELD>``, ``DSPEX_LM``, ``DSPEX_CONFIG``, ``OPENAI_BASE_URL``; `os.environ` by default.
+        config: TOML file: fields of `Settings` at its top, and ``[lms.NAME]`` tables.
+
+    Raises:
+        SettingsError: a setting is unknown or has a wrong value.
+    """
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    path = config or (Path(environ[_PREFIX + "CONFIG"]) if environ.get(_PREFIX + "CONFIG") else None)
+    layers = [(str(path), _read_toml(path))] if path else []
+    layers += [("environment", _from_environment(environ)), ("command line", given)]
+    settings = Settings()
+    for source, values in layers:
+        settings = apply_settings(settings, values, source)
+    return settings
+
+
+def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
+    """Return `settings` with `values` over them; numbers and booleans may be text.
+
+    Args:
+        source: where the values come from, for messages.
+
+    Raises:
+        SettingsError: a setting is unknown or has a wrong value.
+    """
+    changes: dict[str, Any] = {}
+    lms = dict(settings.lms)
+    for name, value in values.items():
+        if name == "lms":
+            lms.update(_read_lms(value, source))
+        elif name == "allowed_imports":
+            changes[name] = _read_names(value, f"{name} ({source})")
+        elif name in _SCALARS:
+            changes[name] = _convert(value, _SCALARS[name], f"{name} ({source})")
+        elif name not in ("lm", "lm_api_base"):
+            known = ", ".join(sorted([*_SCALARS, "allowed_imports", "lm", "lm_api_base", "lms"]))
+            raise SettingsError(f"{name} ({source}) is no setting; known are {known}")
+    name = changes.get("default_lm", settings.default_lm)
+    _name_one_lm(lms, name, values)
+    result = replace(settings, lms=lms, **changes)
+    _check(result, source)
+    return result
+
+
+def _name_one_lm(lms: dict[str, LmSettings], name: str, values: Mapping[str, Any]) -> None:
+    """Put the LM that is given by model alone (`lm`, `lm_api_base`) under the default name."""
+    if model := values.get("lm"):
+        lms[name] = LmSettings(model=str(model), api_base=values.get("lm_api_base"))
+    elif (base := values.get("lm_api_base")) and name in lms and lms[name].api_base is None:
+        lms[name] = replace(lms[name], api_base=str(base))
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = [*_SCALARS, "lm", "allowed_imports"]
+    values: dict[str, Any] = {
+        name: environ[_PREFIX + name.upper()] for name in names if environ.get(_PREFIX + name.upper())
+    }
+    base = next((environ[name] for name in _BASE_URL_VARIABLES if environ.get(name)), None)
+    return {**values, "lm_api_base": base} if base else values
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is no TOML: {error}") from None
+
+
+def _read_lms(value: Any, source: str) -> dict[str, LmSettings]:
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"lms ({source}) must be tables, as [lms.NAME]")
+    return {str(name): _read_lm(table, f"lms.{name}", source) for name, table in value.items()}
+
+
+def _read_lm(table: Any, path: str, source: str) -> LmSettings:
+    if not isinstance(table, Mapping) or "model" not in table:
+        raise SettingsError(f'{path} ({source}) needs a model, as model = "openai/gpt-4o-mini"')
+    for name in table:
+        if name not in _LM_FIELDS:
+            raise SettingsError(f"{path}.{name} ({source}) is no setting of an LM; known are {', '.join(_LM_FIELDS)}")
+    return LmSettings(
+        **{str(name): _convert(value, _LM_FIELDS[name], f"{path}.{name} ({source})") for name, value in table.items()}
+    )
+
+
+def _read_names(value: Any, where: str) -> tuple[str, ...]:
+    items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise SettingsError(f"{where} must be a list of names")
+    return tuple(item for item in items if item)
+
+
+def _convert(value: Any, annotation: Any, where: str) -> Any:
+    """Return `value` as the type of a field: ``str``, ``int``, ``float``, ``bool``, or one of these or ``None``."""
+    wanted = next((kind for kind in get_args(annotation) if kind is not type(None)), annotation)
+    if value is None and wanted is not annotation:
+        return None
+    if wanted is bool and isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    if wanted in (int, float) and isinstance(value, str):
+        try:
+            return wanted(value)
+        except ValueError:
+            pass
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise SettingsError(f"{where} must be {_NAMES[wanted]}, it is {value!r}")
+    return value
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _check(settings: Settings, source: str) -> None:
+    for name, annotation in _SCALARS.items():
+        if annotation is int and getattr(settings, name) < (least := _AT_LEAST.get(name, 1)):
+            raise SettingsError(f"{name} ({source}) must be at least {least}, it is {getattr(settings, name)}")
+    if settings.adapter not in ADAPTERS:
+        raise SettingsError(f"adapter ({source}) must be one of {', '.join(ADAPTERS)}, it is {settings.adapter!r}")
+    if settings.max_frame_bytes >= 1 << 29:
+        raise SettingsError(f"max_frame_bytes ({source}) must be below {1 << 29}")
+    if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:")):
+        text = "must be stdio, unix:/path or tcp:127.0.0.1:port"
+        raise SettingsError(f"listen ({source}) {text}, it is {settings.listen!r}")
+
+
+__all__ = ["ADAPTERS", "LmSettings", "Settings", "SettingsError", "apply_settings", "load_settings"]

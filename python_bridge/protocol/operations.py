@@ -1,0 +1,90 @@
+"""What each operation takes, as `proto/PROTOCOL.md` (sections 5 and 8 to 10) lists it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CONTROL_METHODS = frozenset({"ping", "initialize", "shutdown", "worker/status"})
+"""Answered when they are read, also while the worker drains."""
+
+
+@dataclass(slots=True)
+class Nothing:
+    """Parameters of operations that take none."""
+
+
+@dataclass(slots=True)
+class InitializeParams:
+    protocol_versions: list[Any]
+    client: dict[str, Any] = field(default_factory=dict[str, Any])
+    encodings: list[Any] | None = None
+    limits: dict[str, Any] | None = None
+    capabilities: dict[str, Any] | None = None
+    token: str | None = None
+
+
+@dataclass(slots=True)
+class ShutdownParams:
+    grace_ms: int | None = None
+
+
+@dataclass(slots=True)
+class EchoParams:
+    value: Any
+
+
+@dataclass(slots=True)
+class ProgramParams:
+    program: dict[str, Any]
+
+
+@dataclass(slots=True)
+class ModuleParams:
+    module: str
+
+
+@dataclass(slots=True)
+class ModuleCallParams:
+    module: str
+    inputs: dict[str, Any]
+    options: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class CallParams:
+    program: dict[str, Any]
+    inputs: dict[str, Any]
+    options: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class OptionsParams:
+    lm: str | None = None
+    adapter: str | None = None
+    config: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class ForkParams:
+    settings: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class KillParams:
+    pid: int
+    signal: str = "TERM"
+
+
+__all__ = [
+    "CONTROL_METHODS",
+    "CallParams",
+    "EchoParams",
+    "ForkParams",
+    "InitializeParams",
+    "KillParams",
+    "ModuleCallParams",
+    "ModuleParams",
+    "Nothing",
+    "OptionsParams",
+    "ProgramParams",
+    "ShutdownParams",
+]
