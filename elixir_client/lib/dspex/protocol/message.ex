@@ -228,7 +228,7 @@ defmodule DSPex.Protocol.Message do
     data
   end
 
-  defp pack_map(count), do: Msgpack.Writer.map_header(count)
+  defp pack_map(count), do: Msgpack.map_head(count)
 
   defp peek_id(text, number) do
     case digits(text, number) do

@@ -23,6 +23,19 @@ defmodule DSPex.Wire.Msgpack do
   @spec encode(term, Limits.t()) :: {:ok, iodata, [binary]} | {:error, Error.t()}
   defdelegate encode(term, limits \\ %Limits{}), to: Encoder
 
+  @doc "Writes the members of a map that stands at level 2 of a body (`params`, `result`), without its head."
+  @spec encode_members([{String.t(), term}], Limits.t()) :: {:ok, iodata, [binary]} | {:error, Error.t()}
+  defdelegate encode_members(pairs, limits), to: Encoder
+
+  @doc """
+  The head of a map of `count` members.
+
+      iex> DSPex.Wire.Msgpack.map_head(3)
+      <<0x83>>
+  """
+  @spec map_head(non_neg_integer) :: binary
+  defdelegate map_head(count), to: Encoder
+
   @doc """
   Reads the one value of a body; `parts` are the attachments that it may point to.
 

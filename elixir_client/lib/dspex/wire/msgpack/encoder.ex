@@ -17,17 +17,29 @@ defmodule DSPex.Wire.Msgpack.Encoder do
   @neg_infinity <<0xCB, 0xFFF0000000000000::64>>
 
   @spec encode(term, Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
-  def encode(term, limits) do
-    {:ok, body(term, limits), []}
+  def encode(term, limits), do: write(term, limits, &body/2)
+
+  @spec encode_members([{String.t(), term}], Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
+  def encode_members(pairs, limits) do
+    write(%DSPex.Ordered{pairs: pairs}, limits, fn %DSPex.Ordered{pairs: pairs}, limits -> members(pairs, 2, limits) end)
+  end
+
+  @spec map_head(non_neg_integer) :: binary
+  def map_head(count) when count < 0x10, do: <<0x80 + count>>
+  def map_head(count) when count < 0x10000, do: <<0xDE, count::16>>
+  def map_head(count), do: <<0xDF, count::32>>
+
+  defp write(term, limits, writer) do
+    {:ok, writer.(term, limits), []}
   catch
-    :attach -> with_parts(term, limits)
+    :attach -> with_parts(term, limits, writer)
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end
 
   # Only a value with large bytes in it pays for a second walk.
-  defp with_parts(term, limits) do
+  defp with_parts(term, limits, writer) do
     {term, parts} = Values.extract(term, limits)
-    {:ok, body(term, %{limits | attach: :infinity}), parts}
+    {:ok, writer.(term, %{limits | attach: :infinity}), parts}
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end
@@ -146,12 +158,8 @@ defmodule DSPex.Wire.Msgpack.Encoder do
 
   defp pairs(pairs, count, level, limits) do
     Limits.check!(limits, level, count)
-    [map_head(count) | members(pairs, level, limits)]
+    [if(count < 0x10, do: 0x80 + count, else: map_head(count)) | members(pairs, level, limits)]
   end
-
-  defp map_head(count) when count < 0x10, do: 0x80 + count
-  defp map_head(count) when count < 0x10000, do: <<0xDE, count::16>>
-  defp map_head(count), do: <<0xDF, count::32>>
 
   defp members([{key, value} | rest], level, limits),
     do: [key(key), value(value, level, limits) | members(rest, level, limits)]
