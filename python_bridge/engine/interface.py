@@ -8,7 +8,7 @@ EventSink = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes one stream event (`{"type": "token", …}`); returns when the client's credit let it go."""
 
 ToolCaller = Callable[[str, dict[str, Any], str, float | None], Awaitable[Any]]
-"""`await call_tool(tool, arguments, call_id, timeout_s)` → the client's value; raises `BridgeError` (``tool_error``)."""
+"""`await call_tool(tool, arguments, call_id, timeout_s)` → the client's value; raises ``tool_error``."""
 
 
 @dataclass(frozen=True, slots=True)

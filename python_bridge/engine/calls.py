@@ -1,0 +1,101 @@
+"""One call of a program, apart from all others: its LM, adapter, usage and stream hold in its own context only."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+
+from python_bridge.engine.adapters import adapter as adapter_named
+from python_bridge.engine.failures import to_bridge_error
+from python_bridge.engine.interface import CallContext, CallResult
+from python_bridge.engine.lms.registry import LmRegistry
+from python_bridge.engine.modules.base import BuiltModule
+from python_bridge.engine.outputs import as_text, prediction_completions, prediction_outputs
+from python_bridge.engine.scope import CallScope, enter_scope, leave_scope
+from python_bridge.engine.streaming.sink import StreamSink
+from python_bridge.engine.threads import Threads
+from python_bridge.errors import BridgeError
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What the calls of one engine share.
+
+    Attributes:
+        adapter: name of the adapter of programs and calls that name none.
+        threads: where modules run that have no asynchronous form.
+    """
+
+    lms: LmRegistry
+    adapter: str
+    threads: Threads
+
+
+async def run(
+    runner: Runner, built: BuiltModule, inputs: Mapping[str, Any], lm: dspy.LM, adapter: str, context: CallContext
+) -> CallResult:
+    """Run a module once on checked inputs.
+
+    Raises:
+        BridgeError: what the module raised, as an error of the closed set.
+    """
+    chosen = adapter_named(adapter)
+    module = built.make()
+    scope = CallScope(context, asyncio.get_running_loop())
+    if context.emit is not None:
+        scope.stream = _sink(context.emit, adapter, module)
+    token = enter_scope(scope)
+    try:
+        with dspy.context(**_settings(scope, built, lm, chosen)):
+            prediction = await _invoke(runner, built, module, inputs)
+        return await _result(built, prediction, scope, lm, adapter)
+    except BridgeError:
+        raise
+    except Exception as error:
+        raise to_bridge_error(error) from error
+    finally:
+        scope.cancelled = True
+        leave_scope(token)
+
+
+def _settings(scope: CallScope, built: BuiltModule, lm: dspy.LM, adapter: Any) -> dict[str, Any]:
+    return {
+        "lm": lm,
+        "adapter": adapter,
+        "usage_tracker": scope.usage,
+        "disable_history": True,
+        "trace": [] if built.trace else None,
+        "send_stream": scope.stream,
+        "stream_listeners": [],
+        "warn_on_type_mismatch": False,
+    }
+
+
+def _sink(emit: Any, adapter: str, module: dspy.Module) -> StreamSink:
+    return StreamSink(emit, adapter, {id(predictor): name for name, predictor in module.named_predictors()})
+
+
+async def _invoke(runner: Runner, built: BuiltModule, module: Any, inputs: Mapping[str, Any]) -> Any:
+    if built.asynchronous:
+        return await module.acall(**inputs)
+    return await runner.threads.run(lambda: module(**inputs))
+
+
+async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: dspy.LM, adapter: str) -> CallResult:
+    fields = list(built.signature.output_fields)
+    outputs = prediction_outputs(prediction, fields)
+    if scope.stream is not None:
+        await scope.stream.complete({name: as_text(outputs[name]) for name in fields if name in outputs})
+    return CallResult(
+        outputs=outputs,
+        completions=prediction_completions(prediction, fields),
+        usage=scope.usage.to_map(),
+        cost=scope.usage.cost,
+        model=lm.model,
+        adapter=adapter,
+    )
+
+
+__all__ = ["Runner", "run"]

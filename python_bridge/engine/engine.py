@@ -1,0 +1,80 @@
+"""The engine: programs in, predictions out. The only part of the bridge that knows dspy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from python_bridge.engine.adapters import ADAPTERS
+from python_bridge.engine.builder import ModuleBuilder
+from python_bridge.engine.calls import Runner
+from python_bridge.engine.compiled import Compiled
+from python_bridge.engine.interface import CallContext, CallOptions
+from python_bridge.engine.lms.registry import LmRegistry
+from python_bridge.engine.modules.registry import KINDS
+from python_bridge.engine.programs import check_shape, program_hash
+from python_bridge.engine.signatures.members import SignatureFactory
+from python_bridge.engine.threads import Threads
+from python_bridge.settings import Settings
+
+_WARM_UP = {"format": 1, "kind": "chain_of_thought", "signature": "question -> answer, score: float"}
+
+
+class DSPyEngine:
+    """See `Engine` in `interface`. Made by `python_bridge.engine.load.load_engine`.
+
+    Args:
+        settings: LMs, default adapter, allowed imports.
+        lms: ready LMs by name that win over the settings.
+        types: types that signatures may name.
+        signature_classes: signature classes that programs may name.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        lms: Mapping[str, dspy.LM] | None = None,
+        types: Mapping[str, type] | None = None,
+        signature_classes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._runner = Runner(LmRegistry(settings, lms), settings.adapter, Threads())
+        self._builder = ModuleBuilder(settings, SignatureFactory(types, signature_classes), self._runner)
+
+    @property
+    def dspy_version(self) -> str:
+        """Version of the installed dspy."""
+        return dspy.__version__
+
+    @property
+    def features(self) -> list[str]:
+        """Kinds of programs, adapters and abilities, as `initialize` lists them."""
+        kinds = [f"kind:{name}" for name in KINDS]
+        return ["stream", "tools", *kinds, *(f"adapter:{name}" for name in ADAPTERS)]
+
+    @property
+    def abandoned_threads(self) -> int:
+        """Threads of cancelled calls that still run."""
+        return self._runner.threads.abandoned
+
+    def hash_program(self, program: Mapping[str, Any]) -> str:
+        """Return the program's handle; see `Engine`."""
+        return program_hash(program)
+
+    def compile(self, program: Mapping[str, Any]) -> Compiled:
+        """Make the program ready to run; see `Engine`."""
+        check_shape(program)
+        return Compiled(program, program_hash(program), self._builder.build(program, "program"), self._runner)
+
+    async def warm_up(self) -> None:
+        """Run one program on the embedded LM, so that the first caller does not pay for what DSPy loads late."""
+        options = CallOptions(lm="offline/extractive")
+        await self.compile(_WARM_UP).call({"question": "Is it warm?"}, options, CallContext(request_id="warm-up"))
+
+    async def close(self) -> None:
+        """Close the LMs' connections."""
+        await self._runner.lms.close()
+
+
+__all__ = ["DSPyEngine"]

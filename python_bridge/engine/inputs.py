@@ -1,0 +1,134 @@
+"""Inputs of a call: exactly the declared fields, with values of the declared types."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from python_bridge.errors import BridgeError
+from python_bridge.wire.values import ArrowData, Tensor
+
+# DSPy expands this text into content parts of its own making, wherever it stands in a prompt.
+MARKER = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
+_MAX_PROBLEMS = 50
+
+Problem = dict[str, str]
+
+
+class InputChecker:
+    """Checks the inputs of one signature.
+
+    Values are coerced as pydantic's lax mode does it: `"3"` is an `int` 3, `1` is a `float` 1.0 and a `bool`, lists
+    are tuples and sets, ISO 8601 texts are dates, maps are models, an enum is given by its value. A `str` takes
+    text only; an input without a type takes text, and anything else as DSPy would print it.
+    """
+
+    def __init__(self, signature: type[dspy.Signature], optional: frozenset[str] = frozenset()) -> None:
+        self._fields = {name: _Field(name, info) for name, info in signature.input_fields.items()}
+        self._optional = optional
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values as the program takes them, in the order of the signature.
+
+        Raises:
+            BridgeError: `invalid_input` that names all problems at once (`details.problems`, `{path, message}`).
+        """
+        problems = [*self._unexpected(inputs)]
+        values: dict[str, Any] = {}
+        for name, field in self._fields.items():
+            if name in inputs:
+                values[name] = field.read(inputs[name], problems)
+            elif field.has_default:
+                continue
+            else:
+                problems.append({"path": name, "message": f"is missing; it is {field.words}"})
+        if problems:
+            raise _refusal(problems)
+        return values
+
+    def _unexpected(self, inputs: Mapping[str, Any]) -> list[Problem]:
+        known = ", ".join(self._fields) or "none"
+        extra = [str(name) for name in inputs if name not in self._fields]
+        return [{"path": name, "message": f"is not an input of this program (its inputs: {known})"} for name in extra]
+
+
+class _Field:
+    def __init__(self, name: str, info: FieldInfo) -> None:
+        extra: dict[str, Any] = info.json_schema_extra  # type: ignore[assignment]
+        self._name = name
+        self._free = bool(extra.get("IS_TYPE_UNDEFINED"))
+        self._adapter = None if self._free else TypeAdapter(info.rebuild_annotation())
+        self.has_default = not info.is_required()
+        self.words = f"of the type {_type_name(info)}"
+
+    def read(self, value: Any, problems: list[Problem]) -> Any:
+        if _holds_marker(value, 0):
+            problems.append({"path": self._name, "message": f"holds the reserved text {MARKER}; take it out"})
+            return None
+        if self._adapter is None:
+            return _free_value(value)
+        try:
+            return self._adapter.validate_python(_native(value))
+        except ValidationError as error:
+            problems.extend(_problems(self._name, error))
+        except (ValueError, TypeError, RecursionError) as error:
+            problems.append({"path": self._name, "message": f"cannot be read: {error}"[:300]})
+        return None
+
+
+def _native(value: Any) -> Any:
+    """Tensors and tables go to fields as the libraries' own objects; pydantic knows those."""
+    if isinstance(value, Tensor):
+        return value.to_numpy().tolist()
+    return value
+
+
+def _free_value(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to_numpy().tolist()
+    if isinstance(value, ArrowData):
+        return value.to_table().to_pylist()
+    return value
+
+
+def _type_name(info: FieldInfo) -> str:
+    from dspy.adapters.utils import get_annotation_name
+
+    return get_annotation_name(info.annotation)
+
+
+def _problems(name: str, error: ValidationError) -> list[Problem]:
+    found: list[Problem] = []
+    for item in error.errors(include_url=False, include_context=False)[:_MAX_PROBLEMS]:
+        path = ".".join([name, *(str(part) for part in item["loc"])])
+        found.append({"path": path, "message": f"{item['msg']}; got {_shown(item['input'])}"})
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:80] + '…'}"
+
+
+def _refusal(problems: list[Problem]) -> BridgeError:
+    shown = "; ".join(f"`{item['path']}` {item['message']}" for item in problems[:5])
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return BridgeError("invalid_input", f"the inputs do not fit: {shown}{more}",
+                       details={"problems": problems[:_MAX_PROBLEMS]})  # fmt: skip
+
+
+def _holds_marker(value: Any, depth: int) -> bool:
+    if isinstance(value, str):
+        return MARKER in value
+    if depth > 64:
+        return False
+    if isinstance(value, Mapping):
+        return any(MARKER in str(key) or _holds_marker(item, depth + 1) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_holds_marker(item, depth + 1) for item in value)
+    return False
+
+
+__all__ = ["MARKER", "InputChecker", "Problem"]

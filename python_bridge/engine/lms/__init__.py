@@ -1,0 +1,1 @@
+"""LMs by name, and the one that stays on the loop."""

@@ -1,0 +1,117 @@
+"""The LMs that a worker knows, by name."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from python_bridge.engine.lms.engines import engines_for
+from python_bridge.engine.lms.lean import LeanLM
+from python_bridge.engine.offline import MODEL as OFFLINE
+from python_bridge.engine.offline import build as build_offline
+from python_bridge.errors import BridgeError
+from python_bridge.settings import LmSettings, Settings
+
+
+class LmRegistry:
+    """Makes LMs of the settings, once each, when they are first asked for.
+
+    Args:
+        settings: its `lms` and `default_lm`.
+        given: ready LMs by name, for suites and embedding; they win over the settings.
+    """
+
+    def __init__(self, settings: Settings, given: Mapping[str, dspy.LM] | None = None) -> None:
+        self._settings = settings
+        self._lms: dict[str, LeanLM] = {name: lean(lm) for name, lm in (given or {}).items()}
+
+    @property
+    def default_name(self) -> str:
+        """Name of the LM of programs and calls that name none."""
+        return self._settings.default_lm
+
+    @property
+    def names(self) -> list[str]:
+        """Names that `get` knows, sorted."""
+        return sorted({*self._settings.lms, *self._lms})
+
+    def get(self, name: str) -> LeanLM:
+        """Return the LM called `name`; ``"offline/extractive"`` needs no entry.
+
+        Raises:
+            BridgeError: `not_found` for other names, `lm_error` when the key is not in the environment.
+        """
+        if (known := self._lms.get(name)) is not None:
+            return known
+        settings = self._settings.lms.get(name)
+        if settings is None and name == OFFLINE:
+            settings = LmSettings(model=OFFLINE)
+        if settings is None:
+            raise self._unknown(name)
+        return self._lms.setdefault(name, _make(name, settings))
+
+    def _unknown(self, name: str) -> BridgeError:
+        names = ", ".join(repr(known) for known in self.names) or "none"
+        return BridgeError(
+            "not_found",
+            f"there is no LM named {name!r} in this worker's settings (known: {names}); add a table [lms.{name}] with "
+            f"`model`, or use {OFFLINE!r}",
+            details={"lm": name, "known": self.names},
+        )
+
+    async def close(self) -> None:
+        """Close the connections of every LM."""
+        for lm in self._lms.values():
+            close = getattr(lm._async_engine_spec, "aclose", None)
+            if close is not None:
+                await close()
+
+
+def _make(name: str, settings: LmSettings) -> LeanLM:
+    options: dict[str, Any] = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+    if settings.model == OFFLINE:
+        return lean(build_offline(**options), settings)
+    key = _key(name, settings)
+    engine, async_engine = engines_for(settings, key)
+    return LeanLM(
+        settings.model,
+        engine=engine,
+        async_engine=async_engine,
+        retries=settings.retries,
+        timeout=settings.timeout,
+        **options,
+    )
+
+
+def _key(name: str, settings: LmSettings) -> str | None:
+    if settings.api_key_env is None:
+        return None
+    if (key := os.environ.get(settings.api_key_env)) is None:
+        raise BridgeError(
+            "lm_error",
+            f"the LM {name!r} needs the environment variable {settings.api_key_env}, and the worker has none; set it "
+            "where the worker starts",
+            details={"lm": name, "code": "not_configured"},
+        )
+    return key
+
+
+def lean(lm: dspy.LM, settings: LmSettings | None = None) -> LeanLM:
+    """Return `lm` as one that stays on the loop: the same engines and parameters.
+
+    Raises:
+        BridgeError: `invalid_request` when it has no asynchronous engine object.
+    """
+    if isinstance(lm, LeanLM):
+        return lm
+    if lm._async_engine_spec is None:
+        raise BridgeError("invalid_request", f"the LM {lm.model!r} has no async_engine; make it with one")
+    retries = lm.num_retries if settings is None else settings.retries
+    timeout = None if settings is None else settings.timeout
+    return LeanLM(
+        lm.model, engine=lm.engine, async_engine=lm._async_engine_spec, retries=retries, timeout=timeout, **lm.kwargs
+    )
+
+
+__all__ = ["LmRegistry", "lean"]

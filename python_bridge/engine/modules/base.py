@@ -1,0 +1,94 @@
+"""What a kind of module is to the engine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import dspy
+
+from python_bridge.engine.modules.options import Option
+from python_bridge.errors import BridgeError
+
+# DSPy's `Predict` takes inputs of these names for its own: it would hand them control of the LM.
+RESERVED_INPUTS = frozenset({"config", "lm", "signature", "demos", "new_signature", "prediction", "self"})
+
+
+@dataclass(slots=True)
+class BuiltModule:
+    """A program made ready.
+
+    Attributes:
+        signature: inputs and outputs of the program as a whole.
+        make: gives the module for one call; the same one each time where it keeps no state between calls.
+        asynchronous: whether `acall` runs without a thread.
+        params: LM parameters of the program's `config`.
+        config: the module's own options, with defaults.
+    """
+
+    signature: Any
+    make: Callable[[], dspy.Module]
+    asynchronous: bool
+    params: dict[str, Any]
+    config: dict[str, Any]
+    tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    trace: bool = False
+
+
+class Build(Protocol):
+    """Makes a module of a program whose shape is right."""
+
+    def __call__(self, program: Mapping[str, Any], builder: "Builder") -> BuiltModule: ...
+
+
+class Builder(Protocol):
+    """What kinds need of the engine to build themselves."""
+
+    def signature(self, program: Mapping[str, Any]) -> Any:
+        """Return the class of the program's signature."""
+        ...
+
+    def child(self, program: Mapping[str, Any], name: str) -> BuiltModule:
+        """Return the module of the child program called `name`."""
+        ...
+
+    def build(self, program: Mapping[str, Any], path: str) -> BuiltModule:
+        """Return the module of another program that stands inside of this one at `path`."""
+        ...
+
+    def imported(self, path: str) -> Any:
+        """Return what the server's settings allow to import from `path`."""
+        ...
+
+    def tools(self, program: Mapping[str, Any]) -> list[dspy.Tool]:
+        """Return the client's tools that the program names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of program: how it is built and which members it takes beside the common ones."""
+
+    build: Build
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    members: frozenset[str] = frozenset({"signature"})
+    reserved: frozenset[str] = frozenset()
+
+
+def check_names(signature: Any, reserved: frozenset[str]) -> None:
+    """Refuse input names that the module would take for its own, and programs without outputs.
+
+    Raises:
+        BridgeError: `signature_error`.
+    """
+    taken = sorted((RESERVED_INPUTS | reserved) & set(signature.input_fields))
+    if taken:
+        raise BridgeError(
+            "signature_error",
+            f"the input `{taken[0]}` has a name that DSPy keeps for itself; call it `{taken[0]}_text` or the like",
+            details={"names": taken},
+        )
+    if not signature.output_fields:
+        raise BridgeError("signature_error", "this signature has no output; name at least one after `->`")
+
+
+__all__ = ["RESERVED_INPUTS", "Build", "Builder", "BuiltModule", "Kind", "check_names"]

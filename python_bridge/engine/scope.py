@@ -1,0 +1,86 @@
+"""What belongs to one call while it runs, reachable from tools and LMs in its task and its threads."""
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from python_bridge.engine.interface import CallContext
+from python_bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from python_bridge.engine.streaming.sink import StreamSink
+
+
+class Usage:
+    """Counts the tokens of one call. DSPy takes it as its usage tracker."""
+
+    def __init__(self) -> None:
+        self.lm_calls = 0
+        self.cost: float | None = None
+        self.by_model: dict[str, dict[str, int]] = {}
+
+    def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
+        """Count one LM call; DSPy calls this under this name."""
+        self.lm_calls += 1
+        total = self.by_model.setdefault(lm, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
+        prompt = int(usage_entry.get("prompt_tokens") or 0)
+        completion = int(usage_entry.get("completion_tokens") or 0)
+        total["prompt_tokens"] += prompt
+        total["completion_tokens"] += completion
+        total["total_tokens"] += int(usage_entry.get("total_tokens") or prompt + completion)
+
+    def add_cost(self, cost: float | None) -> None:
+        """Add US dollars; unknown costs leave the sum as it is."""
+        if cost is not None:
+            self.cost = (self.cost or 0.0) + cost
+
+    def to_map(self) -> dict[str, Any]:
+        """Return the usage of `proto/PROTOCOL.md`, section 8."""
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        sums = {name: sum(model[name] for model in self.by_model.values()) for name in names}
+        return {**sums, "lm_calls": self.lm_calls, "by_model": {name: dict(row) for name, row in self.by_model.items()}}
+
+
+@dataclass(slots=True)
+class CallScope:
+    """One call of a program.
+
+    Attributes:
+        loop: the loop that the call came in on; threads run LM and tool calls there.
+        cancelled: set when the call was given up, so that a thread that cannot be stopped ends at its next LM or
+            tool call.
+    """
+
+    context: CallContext
+    loop: asyncio.AbstractEventLoop
+    usage: Usage = field(default_factory=Usage)
+    stream: "StreamSink | None" = None
+    cancelled: bool = False
+    tool_calls: int = 0
+
+    def check(self) -> None:
+        """Raise `cancelled` in a thread whose call was given up."""
+        if self.cancelled:
+            raise BridgeError("cancelled", "the call was cancelled while it ran in a thread")
+
+
+_current: ContextVar[CallScope] = ContextVar("python_bridge_call_scope")
+
+
+def current_scope() -> CallScope | None:
+    """Return the scope of the call that runs now, or ``None`` outside of calls."""
+    return _current.get(None)
+
+
+def enter_scope(scope: CallScope) -> Any:
+    """Make `scope` the current one; give the result to `leave_scope`."""
+    return _current.set(scope)
+
+
+def leave_scope(token: Any) -> None:
+    """Restore what was current before `enter_scope`."""
+    _current.reset(token)
+
+
+__all__ = ["CallScope", "Usage", "current_scope", "enter_scope", "leave_scope"]

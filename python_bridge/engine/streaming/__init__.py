@@ -1,0 +1,1 @@
+"""Field tokens out of an LM's stream."""
