@@ -54,7 +54,9 @@ defmodule DSPex.Conformance.Metrics do
   end
 
   defp judged(precision, recall, vector) do
-    if vector["trace"], do: Metrics.semantic_f1_passes?(precision, recall), else: Metrics.semantic_f1(precision, recall)
+    if vector["trace"],
+      do: Metrics.semantic_f1_passes?(precision, recall, vector["threshold"] || 0.66),
+      else: Metrics.semantic_f1(precision, recall)
   end
 
   defp same?(value, expected) when is_number(value) and is_number(expected), do: abs(value - expected) <= 1.0e-12

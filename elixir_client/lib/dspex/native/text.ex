@@ -1,0 +1,68 @@
+defmodule DSPex.Native.Text do
+  @moduledoc """
+  Text as Python's `str` and `unicodedata` treat it, where Elixir's own functions differ: white space, lower case with
+  the Greek final sigma, and DSPy's normal form for comparing answers.
+  """
+
+  # str.isspace: what `str.split()` splits at. U+001C to U+001F count there, and not in Unicode's White_Space.
+  @white_space ~r/[\x{09}-\x{0d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+/u
+  # SpecialCasing.txt, Final_Sigma: after a cased letter, not before one; case-ignorable characters between are skipped.
+  @final_sigma ~r/(\p{L&}[\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*\p{L&})/u
+  @articles ~r/\b(a|an|the)\b/u
+  @punctuation '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
+  @token ~r/[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]/u
+
+  @doc """
+  Splits at white space, as `str.split()`.
+
+      iex> DSPex.Native.Text.split(" a\\u00a0 b\\u200bc ")
+      ["a", "b\\u200bc"]
+  """
+  @spec split(String.t()) :: [String.t()]
+  def split(text), do: Regex.split(@white_space, text, trim: true)
+
+  @doc """
+  Lower case, as `str.lower()`.
+
+      iex> DSPex.Native.Text.lower("ΟΔΥΣΣΕΥΣ")
+      "οδυσσευς"
+  """
+  @spec lower(String.t()) :: String.t()
+  def lower(text) do
+    text = if String.contains?(text, "Σ"), do: Regex.replace(@final_sigma, text, "\\1ς"), else: text
+    String.downcase(text)
+  end
+
+  @doc """
+  DSPy's `normalize_text`: NFD, lower case, without ASCII punctuation and English articles, single spaces.
+
+      iex> DSPex.Native.Text.normalize("The,  Eiffel  Tower!")
+      "eiffel tower"
+  """
+  @spec normalize(String.t()) :: String.t()
+  def normalize(text) do
+    text = text |> String.normalize(:nfd) |> lower()
+    text = for <<character::utf8 <- text>>, character not in @punctuation, into: "", do: <<character::utf8>>
+    @articles |> Regex.replace(text, " ") |> split() |> Enum.join(" ")
+  end
+
+  @doc """
+  DSPy's `DPR_normalize`: the lower-cased tokens, runs of letters, digits and marks or single other characters.
+
+      iex> DSPex.Native.Text.tokens("Hello, World!")
+      ["hello", ",", "world", "!"]
+  """
+  @spec tokens(String.t()) :: [String.t()]
+  def tokens(text) do
+    for [token] <- Regex.scan(@token, String.normalize(text, :nfd)), do: lower(token)
+  end
+
+  @doc """
+  The text without its combining marks, decomposed.
+
+      iex> DSPex.Native.Text.strip_accents("naïve")
+      "naive"
+  """
+  @spec strip_accents(String.t()) :: String.t()
+  def strip_accents(text), do: Regex.replace(~r/\p{Mn}/u, String.normalize(text, :nfd), "")
+end
