@@ -11,6 +11,7 @@ defmodule DSPex.Wire.Msgpack do
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Msgpack.Decoder
   alias DSPex.Wire.Msgpack.Encoder
+  alias DSPex.Wire.Msgpack.Extensions
   alias DSPex.Wire.Values
 
   @doc """
@@ -47,7 +48,7 @@ defmodule DSPex.Wire.Msgpack do
   """
   @spec decode(binary, Limits.t(), [binary]) :: {:ok, term} | {:error, Error.t()}
   def decode(bytes, limits \\ %Limits{}, parts \\ []) do
-    bytes |> Decoder.start(Decoder.context(limits, parts)) |> one(bytes)
+    bytes |> Decoder.start(Extensions.context(limits, parts)) |> one(bytes)
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end
@@ -60,7 +61,7 @@ defmodule DSPex.Wire.Msgpack do
   """
   @spec decode_plain(binary, Limits.t()) :: {:ok, term} | {:error, Error.t()}
   def decode_plain(bytes, limits \\ %Limits{}) do
-    bytes |> Decoder.start(Decoder.plain_context(limits)) |> one(bytes)
+    bytes |> Decoder.start(Extensions.plain_context(limits)) |> one(bytes)
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end
@@ -73,7 +74,7 @@ defmodule DSPex.Wire.Msgpack do
   """
   @spec decode_all(binary, Limits.t()) :: {:ok, [term]} | {:error, Error.t()}
   def decode_all(bytes, limits \\ %Limits{}) do
-    all(bytes, Decoder.context(limits, []), [], byte_size(bytes))
+    all(bytes, Extensions.context(limits, []), [], byte_size(bytes))
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end

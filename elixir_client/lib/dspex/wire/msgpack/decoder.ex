@@ -6,24 +6,19 @@ defmodule DSPex.Wire.Msgpack.Decoder do
   # collection grows by the items that are there, and text is cut out of the bytes that are there.
 
   alias DSPex.Wire.Limits
-  alias DSPex.Wire.Msgpack.Ext
-  alias DSPex.Wire.Msgpack.Extensions
   alias DSPex.Wire.Msgpack.Utf8
   alias DSPex.Wire.Values
 
-  @typedoc "Limits, attachments, and which ext types may come: all, only attachments, none, or any, kept as they are."
-  @type context :: {Limits.t(), tuple, :all | :attachment | :none | :plain}
+  @typedoc "Makes a value of an ext's type and payload, at a level."
+  @type extension :: (integer, binary, level :: non_neg_integer, context -> term)
+
+  @typedoc "Limits, attachments, and the reader of ext types."
+  @type context :: {Limits.t(), tuple, extension}
 
   @typedoc "Where reading stopped: what is being read, the bytes left over, and the state of the loop."
   @opaque state :: {token :: term, rest :: binary, non_neg_integer, list, list, non_neg_integer}
 
   @type result :: {:ok, term, rest :: binary} | {:more, missing :: pos_integer, state}
-
-  @spec context(Limits.t(), [binary]) :: context
-  def context(limits, parts), do: {limits, List.to_tuple(parts), :all}
-
-  @spec plain_context(Limits.t()) :: context
-  def plain_context(limits), do: {limits, {}, :plain}
 
   @doc "Reads one value; `level` is the number of collections around it. Throws for what is no value."
   @spec start(binary, context, non_neg_integer) :: result
@@ -164,18 +159,15 @@ defmodule DSPex.Wire.Msgpack.Decoder do
     end
   end
 
-  defp ext(bytes, n, type, left, items, stack, level, context) do
+  defp ext(bytes, n, type, left, items, stack, level, {_limits, _parts, extension} = context) do
     case bytes do
       <<data::binary-size(n), rest::binary>> ->
-        loop(rest, left - 1, [extension(type, data, level, context) | items], stack, level, context)
+        loop(rest, left - 1, [extension.(type, data, level, context) | items], stack, level, context)
 
       _short ->
         {:more, n - byte_size(bytes), {{:ext, n, type}, bytes, left, items, stack, level}}
     end
   end
-
-  defp extension(type, data, _level, {_limits, _parts, :plain}), do: %Ext{type: type, data: data}
-  defp extension(type, data, level, context), do: Extensions.read(type, data, level, context)
 
   defp array(rest, 0, left, items, stack, level, {limits, _parts, _ext} = context) do
     Limits.check!(limits, level + 1, 0)

@@ -2,6 +2,7 @@ defmodule DSPex.Wire.Msgpack.Extensions do
   @moduledoc false
   # The ext types of protocol 1, from their bytes to values.
 
+  alias DSPex.Wire.Limits
   alias DSPex.Wire.Msgpack.Decoder
   alias DSPex.Wire.Msgpack.Ext
   alias DSPex.Wire.Values
@@ -9,14 +10,15 @@ defmodule DSPex.Wire.Msgpack.Extensions do
   # Far above anything meant as a number; printing one of this size already takes a second.
   @integer_bytes 65_536
 
+  @doc "The context of a decoder that reads the values of protocol 1."
+  @spec context(Limits.t(), [binary]) :: Decoder.context()
+  def context(limits, parts), do: {limits, List.to_tuple(parts), &read/4}
+
+  @doc "The context of a decoder that leaves ext types as they are."
+  @spec plain_context(Limits.t()) :: Decoder.context()
+  def plain_context(limits), do: {limits, {}, &plain/4}
+
   @spec read(integer, binary, non_neg_integer, Decoder.context()) :: term
-  def read(8, data, level, {_limits, _parts, allowed} = context) when allowed != :none,
-    do: %DSPex.Bytes{data: attachment(data, level, context)}
-
-  # What stands inside of tensors and tables nests no further.
-  def read(type, _data, _level, {_limits, _parts, allowed}) when allowed != :all,
-    do: bad("an ext of type #{type} stands where only bytes may")
-
   def read(1, data, _level, _context) when byte_size(data) in 1..@integer_bytes do
     size = byte_size(data)
     <<number::signed-size(size)-unit(8)>> = data
@@ -37,9 +39,9 @@ defmodule DSPex.Wire.Msgpack.Extensions do
   def read(4, text, _level, _context), do: ok!(Values.datetime(text), "datetime", text)
   def read(5, text, _level, _context), do: ok!(Values.date(text), "date", text)
 
-  def read(6, data, level, {limits, parts, _allowed}) do
+  def read(6, data, level, {limits, parts, _read}) do
     # Its two levels of lists are no nesting of the value.
-    context = {%{limits | depth: level + 2}, parts, :attachment}
+    context = {%{limits | depth: level + 2}, parts, &only_attachment/4}
 
     with [dtype, shape, %DSPex.Bytes{data: data}] <- whole(data, level, context),
          {:ok, tensor} <- DSPex.Tensor.new(dtype, shape, data) do
@@ -50,10 +52,20 @@ defmodule DSPex.Wire.Msgpack.Extensions do
     end
   end
 
-  def read(7, data, level, {limits, parts, _allowed}) do
-    case whole(data, level, {limits, parts, :attachment}) do
+  def read(7, data, level, {limits, parts, _read}) do
+    case whole(data, level, {limits, parts, &only_attachment/4}) do
       %DSPex.Bytes{data: ipc} -> %DSPex.Table{ipc: ipc}
       _other -> bad("an Arrow value holds something that is not bytes")
+    end
+  end
+
+  def read(8, data, level, {limits, parts, _read}) do
+    case whole(data, level, {limits, parts, &none/4}) do
+      part when is_integer(part) and part >= 1 and part <= tuple_size(parts) ->
+        %DSPex.Bytes{data: elem(parts, part - 1)}
+
+      part ->
+        bad("a value points to attachment #{inspect(part)}; the body has #{tuple_size(parts)}")
     end
   end
 
@@ -68,6 +80,14 @@ defmodule DSPex.Wire.Msgpack.Extensions do
 
   def read(type, _data, _level, _context), do: bad("ext type #{type} is unknown, or empty; known are -1 and 1 to 8")
 
+  # What stands inside of tensors and tables nests no further.
+  defp only_attachment(8, data, level, context), do: read(8, data, level, context)
+  defp only_attachment(type, data, level, context), do: none(type, data, level, context)
+
+  defp none(type, _data, _level, _context), do: bad("an ext of type #{type} stands where it may not")
+
+  defp plain(type, data, _level, _context), do: %Ext{type: type, data: data}
+
   defp microsecond(0), do: {0, 0}
   defp microsecond(micros), do: {micros, 6}
 
@@ -76,13 +96,6 @@ defmodule DSPex.Wire.Msgpack.Extensions do
     do: whole(data, level, context)
 
   defp items(_data, kind, _level, _context), do: bad("a #{kind} holds something that is not an array")
-
-  defp attachment(data, level, {limits, parts, _allowed}) do
-    case whole(data, level, {limits, parts, :none}) do
-      part when is_integer(part) and part >= 1 and part <= tuple_size(parts) -> elem(parts, part - 1)
-      part -> bad("a value points to attachment #{inspect(part)}; the body has #{tuple_size(parts)}")
-    end
-  end
 
   defp whole(data, level, context) do
     case Decoder.start(data, context, level) do

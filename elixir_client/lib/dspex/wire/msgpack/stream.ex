@@ -9,6 +9,7 @@ defmodule DSPex.Wire.Msgpack.Stream do
   alias DSPex.Error
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Msgpack.Decoder
+  alias DSPex.Wire.Msgpack.Extensions
   alias DSPex.Wire.Values
 
   @default_cap 67_108_864
@@ -21,7 +22,7 @@ defmodule DSPex.Wire.Msgpack.Stream do
   @doc "A reader for the start of a stream. `cap`: bytes of one value (64 MiB)."
   @spec new(Limits.t(), pos_integer) :: t
   def new(limits \\ %Limits{}, cap \\ @default_cap) when is_integer(cap) and cap > 0,
-    do: %__MODULE__{context: Decoder.context(limits, []), cap: cap}
+    do: %__MODULE__{context: Extensions.context(limits, []), cap: cap}
 
   @doc """
   Reads the next bytes of the stream.
