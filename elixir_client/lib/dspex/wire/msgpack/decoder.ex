@@ -43,59 +43,59 @@ defmodule DSPex.Wire.Msgpack.Decoder do
   defp go_on({:ext, n, type}, bytes, left, items, stack, level, context),
     do: ext(bytes, n, type, left, items, stack, level, context)
 
-  defp loop(rest, 0, items, stack, level, context), do: close(stack, rest, items, level, context)
+  defp loop(<<rest::bits>>, 0, items, stack, level, context), do: close(rest, stack, items, level, context)
 
-  defp loop(<<byte, rest::binary>>, left, items, stack, level, context),
+  defp loop(<<byte, rest::bits>>, left, items, stack, level, context),
     do: token(byte, rest, left, items, stack, level, context)
 
   defp loop("", left, items, stack, level, _context), do: {:more, 1, {:head, "", left, items, stack, level}}
 
-  defp close([], rest, [value], _level, _context), do: {:ok, value, rest}
+  defp close(<<rest::bits>>, [], [value], _level, _context), do: {:ok, value, rest}
 
-  defp close([:list, left, outer | stack], rest, items, level, context),
+  defp close(<<rest::bits>>, [:list, left, outer | stack], items, level, context),
     do: loop(rest, left, [:lists.reverse(items) | outer], stack, level - 1, context)
 
-  defp close([:map, left, outer | stack], rest, items, level, {limits, _parts, _ext} = context),
+  defp close(<<rest::bits>>, [:map, left, outer | stack], items, level, {limits, _parts, _ext} = context),
     do: loop(rest, left, [items |> pairs([]) |> Values.map!(limits) | outer], stack, level - 1, context)
 
-  defp token(byte, rest, left, items, stack, level, context) when byte < 0x80,
+  defp token(byte, <<rest::bits>>, left, items, stack, level, context) when byte < 0x80,
     do: loop(rest, left - 1, [byte | items], stack, level, context)
 
-  defp token(byte, rest, left, items, stack, level, context) when byte < 0x90,
+  defp token(byte, <<rest::bits>>, left, items, stack, level, context) when byte < 0x90,
     do: map(rest, byte - 0x80, left, items, stack, level, context)
 
-  defp token(byte, rest, left, items, stack, level, context) when byte < 0xA0,
+  defp token(byte, <<rest::bits>>, left, items, stack, level, context) when byte < 0xA0,
     do: array(rest, byte - 0x90, left, items, stack, level, context)
 
-  defp token(byte, rest, left, items, stack, level, context) when byte < 0xC0,
+  defp token(byte, <<rest::bits>>, left, items, stack, level, context) when byte < 0xC0,
     do: text(rest, byte - 0xA0, left, items, stack, level, context)
 
-  defp token(byte, rest, left, items, stack, level, context) when byte >= 0xE0,
+  defp token(byte, <<rest::bits>>, left, items, stack, level, context) when byte >= 0xE0,
     do: loop(rest, left - 1, [byte - 0x100 | items], stack, level, context)
 
   for {byte, value} <- [{0xC0, nil}, {0xC2, false}, {0xC3, true}] do
-    defp token(unquote(byte), rest, left, items, stack, level, context),
+    defp token(unquote(byte), <<rest::bits>>, left, items, stack, level, context),
       do: loop(rest, left - 1, [unquote(value) | items], stack, level, context)
   end
 
   for {byte, bits} <- [{0xCC, 8}, {0xCD, 16}, {0xCE, 32}, {0xCF, 64}] do
-    defp token(unquote(byte), <<number::unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<number::unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: loop(rest, left - 1, [number | items], stack, level, context)
   end
 
   for {byte, bits} <- [{0xD0, 8}, {0xD1, 16}, {0xD2, 32}, {0xD3, 64}] do
-    defp token(unquote(byte), <<number::signed-unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<number::signed-unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: loop(rest, left - 1, [number | items], stack, level, context)
   end
 
   # NaN and infinities are no floats in Elixir, so their bits fall through to the second pattern.
   for {byte, bits, fraction} <- [{0xCA, 32, 23}, {0xCB, 64, 52}] do
-    defp token(unquote(byte), <<number::float-unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<number::float-unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: loop(rest, left - 1, [number | items], stack, level, context)
 
     defp token(
            unquote(byte),
-           <<sign::1, _exponent::unquote(bits - fraction - 1), fraction::unquote(fraction), rest::binary>>,
+           <<sign::1, _exponent::unquote(bits - fraction - 1), fraction::unquote(fraction), rest::bits>>,
            left,
            items,
            stack,
@@ -106,32 +106,32 @@ defmodule DSPex.Wire.Msgpack.Decoder do
   end
 
   for {byte, bits} <- [{0xD9, 8}, {0xDA, 16}, {0xDB, 32}] do
-    defp token(unquote(byte), <<n::unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<n::unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: text(rest, n, left, items, stack, level, context)
   end
 
   for {byte, bits} <- [{0xC4, 8}, {0xC5, 16}, {0xC6, 32}] do
-    defp token(unquote(byte), <<n::unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<n::unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: bytes(rest, n, left, items, stack, level, context)
   end
 
   for {byte, bits} <- [{0xDC, 16}, {0xDD, 32}] do
-    defp token(unquote(byte), <<n::unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<n::unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: array(rest, n, left, items, stack, level, context)
   end
 
   for {byte, bits} <- [{0xDE, 16}, {0xDF, 32}] do
-    defp token(unquote(byte), <<n::unquote(bits), rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<n::unquote(bits), rest::bits>>, left, items, stack, level, context),
       do: map(rest, n, left, items, stack, level, context)
   end
 
   for {byte, bits} <- [{0xC7, 8}, {0xC8, 16}, {0xC9, 32}] do
-    defp token(unquote(byte), <<n::unquote(bits), type::signed-8, rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<n::unquote(bits), type::signed-8, rest::bits>>, left, items, stack, level, context),
       do: ext(rest, n, type, left, items, stack, level, context)
   end
 
   for {byte, n} <- [{0xD4, 1}, {0xD5, 2}, {0xD6, 4}, {0xD7, 8}, {0xD8, 16}] do
-    defp token(unquote(byte), <<type::signed-8, rest::binary>>, left, items, stack, level, context),
+    defp token(unquote(byte), <<type::signed-8, rest::bits>>, left, items, stack, level, context),
       do: ext(rest, unquote(n), type, left, items, stack, level, context)
   end
 
@@ -139,19 +139,19 @@ defmodule DSPex.Wire.Msgpack.Decoder do
     do: throw({:protocol_error, "the byte C1 begins no MessagePack value", nil})
 
   # A head is at most nine bytes, so that copying what there is of it costs nothing.
-  defp token(byte, rest, left, items, stack, level, _context),
+  defp token(byte, <<rest::bits>>, left, items, stack, level, _context),
     do: {:more, 1, {:head, <<byte, rest::binary>>, left, items, stack, level}}
 
-  defp text(bytes, n, left, items, stack, level, context) do
+  defp text(<<bytes::bits>>, n, left, items, stack, level, context) do
     case bytes do
-      <<text::binary-size(n), rest::binary>> -> loop(rest, left - 1, [text!(text) | items], stack, level, context)
+      <<text::binary-size(n), rest::bits>> -> loop(rest, left - 1, [text!(text) | items], stack, level, context)
       _short -> {:more, n - byte_size(bytes), {{:text, n}, bytes, left, items, stack, level}}
     end
   end
 
-  defp bytes(bytes, n, left, items, stack, level, context) do
+  defp bytes(<<bytes::bits>>, n, left, items, stack, level, context) do
     case bytes do
-      <<data::binary-size(n), rest::binary>> ->
+      <<data::binary-size(n), rest::bits>> ->
         loop(rest, left - 1, [%DSPex.Bytes{data: data} | items], stack, level, context)
 
       _short ->
@@ -159,9 +159,9 @@ defmodule DSPex.Wire.Msgpack.Decoder do
     end
   end
 
-  defp ext(bytes, n, type, left, items, stack, level, {_limits, _parts, extension} = context) do
+  defp ext(<<bytes::bits>>, n, type, left, items, stack, level, {_limits, _parts, extension} = context) do
     case bytes do
-      <<data::binary-size(n), rest::binary>> ->
+      <<data::binary-size(n), rest::bits>> ->
         loop(rest, left - 1, [extension.(type, data, level, context) | items], stack, level, context)
 
       _short ->
@@ -169,17 +169,17 @@ defmodule DSPex.Wire.Msgpack.Decoder do
     end
   end
 
-  defp array(rest, 0, left, items, stack, level, {limits, _parts, _ext} = context) do
+  defp array(<<rest::bits>>, 0, left, items, stack, level, {limits, _parts, _ext} = context) do
     Limits.check!(limits, level + 1, 0)
     loop(rest, left - 1, [[] | items], stack, level, context)
   end
 
-  defp array(rest, n, left, items, stack, level, {limits, _parts, _ext} = context) do
+  defp array(<<rest::bits>>, n, left, items, stack, level, {limits, _parts, _ext} = context) do
     Limits.check!(limits, level + 1, n)
     loop(rest, n, [], [:list, left - 1, items | stack], level + 1, context)
   end
 
-  defp map(rest, n, left, items, stack, level, {limits, _parts, _ext} = context) do
+  defp map(<<rest::bits>>, n, left, items, stack, level, {limits, _parts, _ext} = context) do
     Limits.check!(limits, level + 1, n)
     loop(rest, 2 * n, [], [:map, left - 1, items | stack], level + 1, context)
   end
