@@ -7,9 +7,11 @@ defmodule DSPex.Wire.Json do
   differ in what they do to `-0.0`, to the order of keys and to large integers.
   """
 
+  alias DSPex.Wire.Json.Digits
   alias DSPex.Wire.Json.Reader
   alias DSPex.Wire.Json.Writer
   alias DSPex.Wire.Limits
+  alias DSPex.Wire.Values
 
   @typedoc "JSON as read: objects are `{pairs}` in the order of the text, null is `nil`."
   @type raw :: nil | boolean | number | String.t() | [raw] | {[{String.t(), raw}]}
@@ -68,9 +70,16 @@ defmodule DSPex.Wire.Json do
   """
   @spec decode(binary, Limits.t(), [binary]) :: {:ok, term} | {:error, DSPex.Error.t()}
   def decode(text, limits \\ %Limits{}, parts \\ []) do
+    if Digits.bounded?(text), do: read(text, limits, parts), else: {:error, Values.error(Digits.refusal())}
+  end
+
+  defp read(text, limits, parts) do
     case library().decode(text) do
-      {:ok, raw} -> Reader.value(raw, limits, parts)
-      {:error, problem} -> {:error, DSPex.Error.new(:protocol_error, "the JSON cannot be read: #{problem}")}
+      {:ok, raw} ->
+        Reader.value(raw, limits, parts)
+
+      {:error, problem} ->
+        {:error, DSPex.Error.new(:protocol_error, "the JSON cannot be read: #{String.slice(problem, 0, 200)}")}
     end
   end
 end

@@ -2,6 +2,7 @@ defmodule DSPex.Wire.Json.Reader do
   @moduledoc false
   # JSON as a library read it, to values: tags resolved, repeated keys refused, limits held.
 
+  alias DSPex.Wire.Json.Digits
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Values
 
@@ -40,9 +41,9 @@ defmodule DSPex.Wire.Json.Reader do
     do: items |> items(level + 1, context) |> Values.set!()
 
   defp tagged("int", [{"value", text}], _level, _context) when is_binary(text) do
-    case Regex.match?(~r/\A-?\d+\z/, text) do
-      true -> String.to_integer(text)
-      false -> bad("int", "its value is no decimal number")
+    case Digits.integer(text) do
+      {:ok, number} -> number
+      :error -> bad("int", "its value is no decimal number")
     end
   end
 
