@@ -3,7 +3,7 @@ defmodule DSPex.Wire.Json do
   JSON of protocol 1: ordered both ways, and exact.
 
   Reading is done by whichever library is installed: Jason, `JSON` (Elixir 1.18), `:json` (OTP 27) or `:jiffy`; without
-  any of them by a reader of our own. Each is a module with this behaviour. Writing is our own, since the libraries
+  any of them by a reader of our own. Each is a `DSPex.Wire.Json.Library`. Writing is our own, since the libraries
   differ in what they do to `-0.0`, to the order of keys and to large integers.
   """
 
@@ -12,15 +12,6 @@ defmodule DSPex.Wire.Json do
   alias DSPex.Wire.Json.Writer
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Values
-
-  @typedoc "JSON as read: objects are `{pairs}` in the order of the text, null is `nil`."
-  @type raw :: nil | boolean | number | String.t() | [raw] | {[{String.t(), raw}]}
-
-  @doc "Whether the library can be used here."
-  @callback available?() :: boolean
-
-  @doc "Reads a text; the error says what is wrong with it."
-  @callback decode(binary) :: {:ok, raw} | {:error, String.t()}
 
   @libraries [
     DSPex.Wire.Json.Jason,

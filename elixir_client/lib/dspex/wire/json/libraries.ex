@@ -1,6 +1,6 @@
 defmodule DSPex.Wire.Json.Jiffy do
   @moduledoc false
-  @behaviour DSPex.Wire.Json
+  @behaviour DSPex.Wire.Json.Library
 
   @impl true
   def available?, do: Code.ensure_loaded?(:jiffy)
@@ -21,7 +21,7 @@ end
 
 defmodule DSPex.Wire.Json.Jason do
   @moduledoc false
-  @behaviour DSPex.Wire.Json
+  @behaviour DSPex.Wire.Json.Library
 
   @impl true
   def available?, do: Code.ensure_loaded?(Jason)
@@ -44,7 +44,7 @@ end
 
 defmodule DSPex.Wire.Json.Otp do
   @moduledoc false
-  @behaviour DSPex.Wire.Json
+  @behaviour DSPex.Wire.Json.Library
 
   @impl true
   def available?, do: Code.ensure_loaded?(:json)
@@ -67,7 +67,7 @@ end
 
 defmodule DSPex.Wire.Json.Elixir do
   @moduledoc false
-  @behaviour DSPex.Wire.Json
+  @behaviour DSPex.Wire.Json.Library
 
   alias DSPex.Wire.Json.Otp
 

@@ -1,7 +1,7 @@
 defmodule DSPex.Wire.Json.Plain do
   @moduledoc false
   # A reader of RFC 8259 without any library: the last resort, and the second opinion in tests of the others.
-  @behaviour DSPex.Wire.Json
+  @behaviour DSPex.Wire.Json.Library
 
   @impl true
   def available?, do: true

@@ -6,7 +6,7 @@ defmodule DSPex.Wire.Json.Reader do
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Values
 
-  @spec value(DSPex.Wire.Json.raw(), Limits.t(), [binary]) :: {:ok, term} | {:error, DSPex.Error.t()}
+  @spec value(DSPex.Wire.Json.Library.raw(), Limits.t(), [binary]) :: {:ok, term} | {:error, DSPex.Error.t()}
   def value(raw, limits, parts) do
     {:ok, read(raw, 0, {limits, List.to_tuple(parts)})}
   catch

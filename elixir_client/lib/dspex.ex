@@ -1,0 +1,303 @@
+defmodule DSPex do
+  @moduledoc """
+  DSPy programs from Elixir, run by a pool of supervised Python workers.
+
+      children = [
+        {DSPex, name: MyApp.DSPex, pools: [default: [workers: 2, lm: "openai/gpt-4o-mini"]]}
+      ]
+
+      program = DSPex.ChainOfThought.new("question -> answer: str, confidence: float")
+      {:ok, prediction} = DSPex.call(program, %{question: "Why is the sky blue?"}, instance: MyApp.DSPex)
+      prediction["answer"]
+
+  ## Options of an instance
+
+    * `:name` – the instance's name, a module name (`DSPex`); calls name it with `instance:`
+    * `:pools` – a keyword list of pools; the first one is the default of calls
+
+  Options of a pool:
+
+  #{DSPex.Options.pool_docs()}
+
+  ## Options of calls
+
+    * `:instance` – the instance (`DSPex`)
+    * `:pool` – the pool (the instance's first)
+    * `:timeout` – ms, or `:infinity` (60,000); when it passes, the work in Python is stopped
+    * `:lm` – name of an LM in the worker's settings
+    * `:adapter` – `:chat`, `:json` or `:xml`
+    * `:config` – LM parameters for this call: `temperature`, `max_tokens`, `n`, …
+    * `:session`, `:tenant`, `:idempotency_key`, `:traceparent` – text
+    * `:implementation` – `:auto` or `:python`
+    * `:encoding` – `:json` or `:msgpack` (the pool's)
+
+  Every function returns `{:ok, _}` or `{:error, %DSPex.Error{}}`. When the calling process dies, its calls are cancelled
+  in Python too.
+  """
+
+  alias DSPex.Async
+  alias DSPex.Error
+  alias DSPex.Exchange
+  alias DSPex.Instance
+  alias DSPex.Pool
+  alias DSPex.Prediction
+  alias DSPex.Program
+  alias DSPex.Router
+  alias DSPex.Runner
+  alias DSPex.Telemetry
+
+  @timeout 60_000
+  @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
+                   owner)a
+
+  @type inputs :: map | keyword
+  @type option :: {atom, term}
+
+  @doc "Starts an instance, for a supervision tree: `{DSPex, name: MyApp.DSPex, pools: [...]}`."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
+  def child_spec(options) do
+    %{id: Keyword.get(options, :name, DSPex), start: {__MODULE__, :start_link, [options]}, type: :supervisor}
+  end
+
+  @doc """
+  Starts an instance. Raises `ArgumentError` on options that are wrong. It does not wait for Python: a pool whose Python
+  can't start says why in the error of every call, and in `info/1`.
+  """
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options \\ []) do
+    Instance.start_link(if(Keyword.keyword?(options), do: Keyword.put_new(options, :name, __MODULE__), else: options))
+  end
+
+  @doc "Runs a program on inputs, a map or keyword list of exactly its input fields."
+  @spec call(Program.t(), inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  def call(%Program{} = program, inputs, options \\ []) do
+    with {:ok, call} <- prepare(program, inputs, options) do
+      Telemetry.span([:dspex, :call], call.metadata, fn ->
+        started = System.monotonic_time()
+        {outcome, exchange} = Runner.run(call.table, program, "module.call", call.params, call.options)
+        outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
+        {outcome, stop_metadata(outcome, exchange)}
+      end)
+    end
+  end
+
+  @doc "As `call/3`; gives the prediction or raises the error."
+  @spec call!(Program.t(), inputs, [option]) :: Prediction.t()
+  def call!(program, inputs, options \\ []) do
+    case call(program, inputs, options) do
+      {:ok, prediction} -> prediction
+      {:error, error} -> raise error
+    end
+  end
+
+  @doc "Starts a call beside the caller. It ends with the caller's process."
+  @spec async(Program.t(), inputs, [option]) :: Async.t()
+  def async(%Program{} = program, inputs, options \\ []) do
+    instance = Keyword.get(options, :instance, DSPex)
+
+    case Instance.table(instance) do
+      {:ok, _table} ->
+        Async.start(Instance.tasks(instance), fn owner -> call(program, inputs, [{:owner, owner} | options]) end)
+
+      {:error, error} ->
+        raise error
+    end
+  end
+
+  @doc "Waits for the outcome of an async call (`timeout` in ms, or `:infinity`); when the time passes it is cancelled."
+  @spec await(Async.t(), timeout) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  defdelegate await(async, timeout \\ :infinity), to: Async
+
+  @doc "Stops an async call: its work in Python is cancelled, and `await/2` gives the error `:cancelled`."
+  @spec cancel(Async.t()) :: :ok
+  defdelegate cancel(async), to: Async
+
+  @doc """
+  Runs a program as a stream of `DSPex.Event`: tokens and other events as they come, and last of all `:done` with the
+  prediction. It starts when it is enumerated, reads from the LM only as fast as it is read itself, and is cancelled when it
+  is halted. An error is raised.
+
+      for %DSPex.Event{type: :token} = event <- DSPex.stream(program, inputs), do: IO.write(event.text)
+  """
+  @spec stream(Program.t(), inputs, [option]) :: Enumerable.t()
+  def stream(%Program{} = program, inputs, options \\ []) do
+    DSPex.Stream.new(fn ->
+      with {:ok, call} <- prepare(program, inputs, options), do: {:ok, Map.put(call, :program, program)}
+    end)
+  end
+
+  @doc """
+  Runs a program over a list of inputs, several at once, and gives the outcomes in order. Option `:max_concurrency` (32).
+  """
+  @spec batch(Program.t(), [inputs], [option]) :: [{:ok, Prediction.t()} | {:error, Error.t()}]
+  def batch(%Program{} = program, inputs_list, options \\ []) do
+    {concurrency, options} = Keyword.pop(options, :max_concurrency, 32)
+    settings = [max_concurrency: concurrency, timeout: :infinity, ordered: true]
+
+    inputs_list
+    |> Task.async_stream(&call(program, &1, options), settings)
+    |> Enum.map(fn {:ok, outcome} -> outcome end)
+  end
+
+  @doc "What Python makes of a program: fields with their types, instructions, predictors, demos, LM, adapter."
+  @spec describe(Program.t(), [option]) :: {:ok, map} | {:error, Error.t()}
+  def describe(%Program{} = program, options \\ []) do
+    with {:ok, table, options} <- request_options(options) do
+      {outcome, _exchange} = Runner.run(table, program, "module.describe", [], options)
+      with {:ok, description} <- outcome, do: {:ok, DSPex.Ordered.plain(description)}
+    end
+  end
+
+  @doc """
+  Sends any request of protocol 1 to a worker and gives its result, with maps plain (or ordered, with `maps: :ordered`).
+  """
+  @spec request(String.t(), map | [{String.t(), term}], [option]) :: {:ok, term} | {:error, Error.t()}
+  def request(method, params \\ [], options \\ []) do
+    {maps, options} = Keyword.pop(options, :maps, :plain)
+    {index, options} = Keyword.pop(options, :worker)
+
+    with {:ok, table, options} <- request_options(options),
+         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), Keyword.put(options, :index, index)),
+         {{:ok, result}, _exchange} <- Exchange.call(exchange) do
+      {:ok, if(maps == :ordered, do: result, else: DSPex.Ordered.plain(result))}
+    else
+      {{:error, error}, _exchange} -> {:error, error}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  @doc """
+  What is known of an instance without asking any worker: for each pool its workers with state, process id, versions and
+  load, the cause where one can't start, and the length of the queue.
+  """
+  @spec info(atom) :: {:ok, map} | {:error, Error.t()}
+  def info(instance \\ DSPex) do
+    with {:ok, table} <- Instance.table(instance) do
+      {:ok, Map.new(:ets.lookup_element(table, :pools, 2), &{&1, pool_info(table, &1)})}
+    end
+  end
+
+  @doc """
+  Asks every worker of an instance for a sign of life. `:ok` when each pool has a worker that answers within `timeout` ms.
+  """
+  @spec health_check(atom, timeout) :: :ok | {:error, Error.t()}
+  def health_check(instance \\ DSPex, timeout \\ 5_000) do
+    with {:ok, info} <- info(instance) do
+      case Enum.reject(info, fn {pool, pool_info} ->
+             Enum.any?(pool_info.workers, &alive?(instance, pool, &1, timeout))
+           end) do
+        [] -> :ok
+        [{pool, %{cause: %Error{} = cause}} | _rest] -> {:error, %{cause | message: "pool #{pool}: #{cause.message}"}}
+        [{pool, _info} | _rest] -> {:error, Error.new(:unavailable, "pool #{pool}: no worker answers")}
+      end
+    end
+  end
+
+  @doc """
+  Waits until every worker of the instance is ready, or until one can't start.
+  """
+  @spec await_ready(atom, timeout) :: :ok | {:error, Error.t()}
+  def await_ready(instance \\ DSPex, timeout \\ 60_000) do
+    deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
+    poll_ready(instance, deadline)
+  end
+
+  defp poll_ready(instance, deadline) do
+    with {:ok, info} <- info(instance) do
+      states = for {_pool, pool} <- info, worker <- pool.workers, do: worker.state
+      causes = for {_pool, %{cause: %Error{} = cause}} <- info, do: cause
+
+      cond do
+        states != [] and Enum.all?(states, &(&1 == :ready)) ->
+          :ok
+
+        causes != [] ->
+          {:error, hd(causes)}
+
+        Exchange.left(deadline) == 0 ->
+          {:error,
+           Error.new(:timeout, "the workers of #{inspect(instance)} are #{inspect(states)} after the time given")}
+
+        true ->
+          Process.sleep(10)
+          poll_ready(instance, deadline)
+      end
+    end
+  end
+
+  defp pool_info(table, pool) do
+    {:ok, row} = Pool.fetch(table, pool)
+
+    workers =
+      for {index, pid, worker} <- Pool.workers(table, pool) do
+        load = Pool.Slots.load(row.slots, index)
+        Map.merge(worker, %{index: index, owner: pid, in_flight: load})
+      end
+
+    cause = Enum.find_value(workers, fn worker -> if worker.state == :down, do: worker.cause end)
+    %{workers: workers, queued: Pool.Slots.waiting(row.slots), cause: cause}
+  end
+
+  defp alive?(instance, pool, %{state: :ready, index: index}, timeout),
+    do: match?({:ok, _}, request("ping", [], instance: instance, pool: pool, worker: index, timeout: timeout))
+
+  defp alive?(_instance, _pool, _worker, _timeout), do: false
+
+  defp prepare(program, inputs, options) do
+    with {:ok, {route, why}} <- Router.decide(program, options),
+         {:ok, table, request} <- request_options(options),
+         {:ok, options_param} <- call_options(options) do
+      pool = request[:pool] || hd(:ets.lookup_element(table, :pools, 2))
+      request = [{:tools, Program.tools(program)} | request]
+      metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: pool, operation: "module.call", route: route}
+      meta = %{"route" => Atom.to_string(route), "route_reason" => why, "pool" => Atom.to_string(pool)}
+      params = [{"inputs", inputs(inputs)} | options_param]
+      {:ok, %{table: table, params: params, options: request, metadata: metadata, meta: meta}}
+    end
+  end
+
+  defp inputs(inputs) when is_list(inputs),
+    do: if(Keyword.keyword?(inputs), do: DSPex.Ordered.new(inputs), else: inputs)
+
+  defp inputs(inputs), do: inputs
+
+  defp call_options(options) do
+    given =
+      for name <- [:lm, :adapter, :config], value = options[name], value != nil do
+        {Atom.to_string(name), if(Keyword.keyword?(value), do: Map.new(value), else: value)}
+      end
+
+    {:ok, if(given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}])}
+  end
+
+  defp request_options(options) do
+    unknown = Keyword.keys(options) -- @call_options
+    timeout = Keyword.get(options, :timeout, @timeout)
+
+    cond do
+      unknown != [] ->
+        text = "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner], ", ")}"
+        {:error, Error.new(:invalid_input, text)}
+
+      not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
+        {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
+
+      true ->
+        with {:ok, table} <- Instance.table(Keyword.get(options, :instance, DSPex)) do
+          meta = for name <- ~w(session tenant idempotency_key traceparent)a, do: {Atom.to_string(name), options[name]}
+          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner])}
+        end
+    end
+  end
+
+  defp duration(meta, started) do
+    Map.put(
+      meta,
+      "duration_ms",
+      System.convert_time_unit(System.monotonic_time() - started, :native, :microsecond) / 1000
+    )
+  end
+
+  defp stop_metadata({:ok, prediction}, _exchange), do: %{result: :ok, worker: prediction.meta["worker"]}
+  defp stop_metadata({:error, error}, exchange), do: %{result: error.reason, worker: exchange && exchange.at}
+end

@@ -1,0 +1,42 @@
+defmodule DSPex.Async do
+  @moduledoc """
+  A call that runs beside its caller: made by `DSPex.async/3`, taken by `DSPex.await/2` or stopped by `DSPex.cancel/1`.
+  """
+
+  alias DSPex.Error
+
+  @enforce_keys [:task]
+  defstruct [:task]
+
+  @opaque t :: %__MODULE__{task: Task.t()}
+
+  @doc "Runs `function` in a task that ends with the calling process; it gets that process."
+  @spec start(atom, (pid -> {:ok, term} | {:error, Error.t()})) :: t
+  def start(supervisor, function) do
+    owner = self()
+    %__MODULE__{task: Task.Supervisor.async_nolink(supervisor, fn -> function.(owner) end)}
+  end
+
+  @doc "Waits for the outcome; after `timeout` the call is cancelled."
+  @spec await(t, timeout) :: {:ok, term} | {:error, Error.t()}
+  def await(%__MODULE__{task: task}, timeout) do
+    case Task.yield(task, timeout) || Task.shutdown(task, :brutal_kill) do
+      {:ok, outcome} -> outcome
+      {:exit, reason} -> {:error, Error.new(:internal, "the call's process ended: #{inspect(reason, limit: 5)}")}
+      nil -> {:error, Error.new(:timeout, "the call was not done within the #{timeout} ms of await; it was cancelled")}
+    end
+  end
+
+  @doc "Stops the call. `await` then gives `:cancelled`, or the outcome if there was one already."
+  @spec cancel(t) :: :ok
+  def cancel(%__MODULE__{task: task}) do
+    outcome =
+      case Task.shutdown(task, :brutal_kill) do
+        {:ok, outcome} -> outcome
+        _stopped -> {:error, Error.new(:cancelled, "the call was cancelled by its caller")}
+      end
+
+    send(self(), {task.ref, outcome})
+    :ok
+  end
+end

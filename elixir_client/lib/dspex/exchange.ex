@@ -1,0 +1,296 @@
+defmodule DSPex.Exchange do
+  @moduledoc """
+  One request of a caller, from its place in the pool to its answer. All of it runs in the caller's process: encoding,
+  choosing the worker, waiting, decoding.
+
+  A request that was never written goes to another worker; one that was is repeated only with an idempotency key.
+  Everything is bounded by the deadline: when it passes, the caller gets `:timeout` at once, the request is cancelled in
+  Python, and a late answer is dropped.
+  """
+
+  alias DSPex.Error
+  alias DSPex.Pool
+  alias DSPex.Pool.Queue
+  alias DSPex.Pool.Slots
+  alias DSPex.Protocol.Message
+  alias DSPex.Wire.Frame
+  alias DSPex.Wire.Limits
+  alias DSPex.Wire.Payload
+  alias DSPex.Worker
+
+  @attempts 5
+
+  @enforce_keys [:table, :pool, :row, :method, :payload]
+  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at] ++
+              [
+                deadline: :infinity,
+                meta: [],
+                options: %{},
+                attempt: 1,
+                repeatable?: false,
+                worker: nil,
+                id: nil,
+                ref: nil
+              ]
+
+  @type t :: %__MODULE__{
+          table: :ets.table(),
+          pool: atom,
+          row: map,
+          method: String.t(),
+          payload: Payload.t(),
+          owner: reference | nil,
+          index: pos_integer | nil,
+          prefer: pos_integer | nil,
+          at: pos_integer | nil,
+          deadline: integer | :infinity,
+          meta: [{String.t(), term}],
+          options: map,
+          attempt: pos_integer,
+          repeatable?: boolean,
+          worker: pid | nil,
+          id: non_neg_integer | nil,
+          ref: reference | nil
+        }
+
+  @decode %Limits{maps: :ordered}
+
+  @doc """
+  Prepares a request. Options: `:pool`, `:timeout` (ms or `:infinity`), `:encoding`, `:meta` (pairs for `_meta`), `:tools`
+  (by name), `:credit` (stream), `:owner` (a process whose death ends the call), `:index` (that worker and no other).
+  `prefer` in the struct is the worker to try first; `at` is the one that has the request.
+  """
+  @spec new(:ets.table(), String.t(), [{String.t(), term}], keyword) :: {:ok, t} | {:error, Error.t()}
+  def new(table, method, params, options) do
+    pool = Keyword.get(options, :pool) || hd(:ets.lookup_element(table, :pools, 2))
+
+    with {:ok, row} <- pool_row(table, pool),
+         {:ok, payload} <- Payload.encode(options[:encoding] || row.options[:encoding], params) do
+      exchange = %__MODULE__{table: table, pool: pool, row: row, method: method, payload: payload}
+      {:ok, put_options(exchange, options)}
+    end
+  end
+
+  @doc "Sends the request and waits for its answer: the result, with its maps ordered. `at` tells who gave it."
+  @spec call(t) :: {{:ok, term} | {:error, Error.t()}, t}
+  def call(exchange) do
+    with {:ok, exchange} <- open(exchange),
+         {:event, _event, exchange} <- next(exchange) do
+      abandon(exchange)
+      {{:error, Error.new(:protocol_error, "an event came for a call that does not stream")}, exchange}
+    else
+      {:answer, outcome, exchange} -> {outcome, exchange}
+      {:error, error} -> {{:error, error}, exchange}
+    end
+  end
+
+  @doc "Takes a place and sends the request."
+  @spec open(t) :: {:ok, t} | {:error, Error.t()}
+  def open(exchange) do
+    case checkout(exchange) do
+      {:ok, index} -> send_to(exchange, index)
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  @doc "Waits for the next event of a stream, or for the answer, which ends the exchange."
+  @spec next(t) :: {:event, map, t} | {:answer, {:ok, term} | {:error, Error.t()}, t}
+  def next(%__MODULE__{ref: ref, owner: owner} = exchange) do
+    receive do
+      {^ref, {:answer, body}} ->
+        done(exchange)
+        {:answer, answer(body), exchange}
+
+      {^ref, {:event, body}} ->
+        {:event, event(body), exchange}
+
+      {^ref, {:refused, error}} ->
+        done(exchange)
+        again(exchange, error, error.reason == :unavailable)
+
+      {^ref, {:lost, error}} ->
+        done(exchange)
+        again(exchange, error, exchange.repeatable? and error.reason == :worker_lost)
+
+      {:DOWN, ^ref, :process, _worker, reason} ->
+        error = Error.new(:worker_lost, "the worker's owner ended in mid-call: #{inspect(reason, limit: 5)}")
+        again(exchange, error, reason == :noproc or exchange.repeatable?)
+
+      {:DOWN, ^owner, :process, _pid, _reason} when owner != nil ->
+        abandon(exchange)
+        exit(:normal)
+    after
+      left(exchange.deadline) ->
+        abandon(exchange)
+        {:answer, {:error, timeout(exchange)}, exchange}
+    end
+  end
+
+  @doc "Lets `n` more events come."
+  @spec grant(t, pos_integer) :: :ok
+  def grant(%__MODULE__{worker: worker, id: id}, n), do: Worker.grant(worker, id, n)
+
+  @doc "Gives the request up: it is cancelled in Python, and nothing of it is left in the mailbox."
+  @spec abandon(t) :: :ok
+  def abandon(%__MODULE__{ref: nil}), do: :ok
+
+  def abandon(%__MODULE__{worker: worker, id: id} = exchange) do
+    Worker.cancel(worker, id)
+    done(exchange)
+  end
+
+  @doc "What is left until a deadline, in milliseconds."
+  @spec left(integer | :infinity) :: timeout
+  def left(:infinity), do: :infinity
+  def left(deadline), do: max(0, deadline - now())
+
+  defp put_options(exchange, options) do
+    timeout = Keyword.get(options, :timeout, :infinity)
+    meta = for {_name, value} = pair <- Keyword.get(options, :meta, []), value != nil, do: pair
+    owner = if pid = options[:owner], do: Process.monitor(pid)
+
+    %{
+      exchange
+      | deadline: if(timeout == :infinity, do: :infinity, else: now() + timeout),
+        meta: meta,
+        repeatable?: List.keymember?(meta, "idempotency_key", 0),
+        options: options |> Keyword.take([:tools, :credit]) |> Map.new(),
+        owner: owner,
+        index: options[:index]
+    }
+  end
+
+  defp pool_row(table, pool) do
+    case Pool.fetch(table, pool) do
+      {:ok, row} ->
+        {:ok, row}
+
+      :error ->
+        known = table |> :ets.lookup_element(:pools, 2) |> Enum.map_join(", ", &inspect/1)
+        {:error, Error.new(:not_found, "no pool is named #{inspect(pool)}; there are #{known}")}
+    end
+  end
+
+  # A call bound to one worker, or sent after its own program, takes its place beyond the bound.
+  defp checkout(%{index: index, prefer: prefer, row: row}) when index != nil or prefer != nil do
+    Slots.take(row.slots, index || prefer)
+    {:ok, index || prefer}
+  end
+
+  defp checkout(%{row: %{slots: slots}} = exchange) do
+    case Slots.checkout(slots) do
+      {:ok, index} -> {:ok, index}
+      _busy_or_none -> wait(exchange)
+    end
+  end
+
+  defp wait(%{row: row, owner: owner} = exchange) do
+    case Process.whereis(row.queue) do
+      nil ->
+        {:error, Error.new(:unavailable, "pool #{exchange.pool} is being started again")}
+
+      queue ->
+        ref = :erlang.monitor(:process, queue, alias: :demonitor)
+        Queue.wait(queue, ref, left(exchange.deadline))
+
+        receive do
+          {^ref, {:granted, index}} ->
+            forget(ref)
+            {:ok, index}
+
+          {^ref, {:denied, %{reason: :overloaded} = error}} ->
+            forget(ref)
+            {:error, if(left(exchange.deadline) == 0, do: timeout(exchange), else: error)}
+
+          {^ref, {:denied, error}} ->
+            forget(ref)
+            {:error, error}
+
+          {:DOWN, ^ref, :process, _queue, _reason} ->
+            {:error, Error.new(:unavailable, "pool #{exchange.pool} is being started again")}
+
+          {:DOWN, ^owner, :process, _pid, _reason} when owner != nil ->
+            exit(:normal)
+        after
+          left(exchange.deadline) ->
+            leave(queue, ref, row.slots)
+            {:error, timeout(exchange)}
+        end
+    end
+  end
+
+  # A place may be granted in the very moment in which the caller gives up.
+  defp leave(queue, ref, slots) do
+    Queue.leave(queue, ref)
+    Process.demonitor(ref, [:flush])
+
+    receive do
+      {^ref, {:granted, index}} -> Slots.release(slots, index)
+    after
+      0 -> :ok
+    end
+  end
+
+  defp send_to(exchange, index) do
+    case :ets.lookup(exchange.table, {:worker, exchange.pool, index}) do
+      [{_key, worker, _row}] ->
+        ref = :erlang.monitor(:process, worker, alias: :demonitor)
+        id = DSPex.Instance.next_id(exchange.table)
+        body = Message.request(id, exchange.method, exchange.payload, meta(exchange))
+        Worker.request(worker, id, {self(), ref}, Frame.encode(body), exchange.options)
+        {:ok, %{exchange | worker: worker, id: id, ref: ref, at: index, prefer: nil}}
+
+      [] ->
+        Slots.release(exchange.row.slots, index)
+        {:error, Error.new(:unavailable, "pool #{exchange.pool} has no worker #{index}")}
+    end
+  end
+
+  defp meta(%{deadline: :infinity, meta: meta}), do: meta
+  defp meta(%{deadline: deadline, meta: meta}), do: [{"deadline_ms", left(deadline)} | meta]
+
+  defp again(%{index: nil, attempt: attempt} = exchange, _error, true) when attempt < @attempts do
+    case open(%{exchange | attempt: attempt + 1, ref: nil}) do
+      {:ok, exchange} -> next(exchange)
+      {:error, error} -> {:answer, {:error, error}, exchange}
+    end
+  end
+
+  defp again(exchange, error, _repeat?), do: {:answer, {:error, error}, exchange}
+
+  defp answer(body) do
+    case Message.decode(body, @decode) do
+      {:response, _id, outcome} -> outcome
+      {:invalid, _id, error} -> {:error, error}
+      _other -> {:error, Error.new(:protocol_error, "the worker answered with something that is no response")}
+    end
+  end
+
+  defp event(body) do
+    case Message.decode(body) do
+      {:notification, _method, %{"event" => %{} = event, "seq" => seq}} -> Map.put(event, "seq", seq)
+      _other -> %{"type" => "unknown"}
+    end
+  end
+
+  defp done(%{ref: ref}), do: forget(ref)
+
+  # After this the alias is dead; what came before it must not stay in the caller's mailbox.
+  defp forget(ref) do
+    Process.demonitor(ref, [:flush])
+    flush(ref)
+  end
+
+  defp flush(ref) do
+    receive do
+      {^ref, _message} -> flush(ref)
+    after
+      0 -> :ok
+    end
+  end
+
+  defp timeout(%{method: method}),
+    do: Error.new(:timeout, "#{method} was not answered before its deadline; it was cancelled (option timeout)")
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,75 @@
+defmodule DSPex.Instance do
+  @moduledoc """
+  The supervisor of an instance, and its table: pools, workers and the handles of programs, for callers to read.
+
+  There is no global state: everything of an instance hangs on its name, and goes when its supervisor ends.
+  """
+  use Supervisor
+
+  alias DSPex.Error
+  alias DSPex.Options
+  alias DSPex.Pool
+
+  @version Mix.Project.config()[:version]
+
+  @doc "Starts an instance; the options are those of `DSPex.start_link/1`."
+  @spec start_link(keyword) :: Supervisor.on_start()
+  def start_link(options) do
+    options = Options.instance!(options)
+    Supervisor.start_link(__MODULE__, options, name: options[:name])
+  end
+
+  @doc "The table of an instance that runs."
+  @spec table(atom) :: {:ok, :ets.table()} | {:error, Error.t()}
+  def table(name) do
+    case :ets.whereis(table_name(name)) do
+      :undefined ->
+        {:error,
+         Error.new(
+           :unavailable,
+           "no instance is named #{inspect(name)}; add {DSPex, name: #{inspect(name)}} to a supervision tree"
+         )}
+
+      table ->
+        {:ok, table}
+    end
+  end
+
+  @doc "The supervisor of an instance's tasks."
+  @spec tasks(atom) :: atom
+  def tasks(name), do: Module.concat(name, "Tasks")
+
+  @doc "The next id of a request: unique within the instance, below 2^52."
+  @spec next_id(:ets.table()) :: pos_integer
+  def next_id(table), do: :atomics.add_get(:ets.lookup_element(table, :ids, 2), 1, 1)
+
+  @impl Supervisor
+  def init(options) do
+    name = options[:name]
+    table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
+    :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
+    :ets.insert(table, {:pools, Keyword.keys(options[:pools])})
+    tasks = {Task.Supervisor, name: tasks(name)}
+    pools = for {pool, pool_options} <- options[:pools], do: {Pool, pool_config(name, table, pool, pool_options)}
+    Supervisor.init([tasks | pools], strategy: :one_for_one)
+  end
+
+  defp table_name(name), do: Module.concat(name, "Table")
+
+  defp pool_config(name, table, pool, options) do
+    fixed = ~w(workers transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
+               ping_interval ping_misses backoff backoff_reset drain_ms)a
+
+    Map.merge(Map.new(fixed, &{&1, options[&1]}), %{
+      instance: name,
+      pool: pool,
+      table: table,
+      options: options,
+      version: @version,
+      task_supervisor: tasks(name),
+      queue: %{limit: options[:queue_limit], timeout: options[:queue_timeout]},
+      launch: Keyword.take(options, [:python, :command, :args, :env, :cd, :lm, :settings])
+    })
+    |> then(&if &1.transport == nil, do: Map.delete(&1, :transport), else: &1)
+  end
+end

@@ -1,0 +1,170 @@
+defmodule DSPex.Options do
+  @moduledoc """
+  Options are data: one table says what is allowed, validates it, gives the defaults and writes the docs. A problem names
+  the path of the option and what is allowed there.
+  """
+
+  @pool [
+    workers: [type: {:integer, 1, 128}, default: 2, doc: "Python processes"],
+    lm: [type: :text, doc: "model of the default LM, as `\"openai/gpt-4o-mini\"` or `\"offline/extractive\"`"],
+    settings: [
+      type: :map,
+      default: %{},
+      doc: "further settings of the worker (`DSPEX_…` without the prefix, lower case)"
+    ],
+    python: [type: :text, doc: "interpreter or venv (`DSPEX_PYTHON`, `.venv` here, or `python3`)"],
+    args: [type: {:list, :text}, default: [], doc: "further arguments of `python -m python_bridge worker`"],
+    command: [type: {:list, :text}, doc: "a whole command line, in the place of Python"],
+    env: [type: :pairs, default: [], doc: "environment of the process; `false` removes a variable"],
+    cd: [type: :text, doc: "its working folder"],
+    transport: [type: :transport, doc: "`{module, options}` of a transport, in the place of a process"],
+    encoding: [type: {:in, [:json, :msgpack]}, default: :json, doc: "encoding of envelopes"],
+    max_in_flight: [type: {:integer, 1, 100_000}, default: 256, doc: "calls at once on one worker"],
+    queue_limit: [
+      type: {:integer, 0, 1_000_000},
+      default: 1_000,
+      doc: "callers that may wait when all workers are full"
+    ],
+    queue_timeout: [type: :timeout, default: 10_000, doc: "ms that they wait"],
+    max_frame_bytes: [type: {:integer, 1024, 536_870_911}, default: 67_108_864, doc: "largest frame that is accepted"],
+    max_backlog: [
+      type: {:integer, 1024, 1_099_511_627_776},
+      default: 134_217_728,
+      doc: "bytes that may wait to be written to a worker"
+    ],
+    handshake_timeout: [type: {:integer, 1, 3_600_000}, default: 20_000, doc: "ms until `initialize` is answered"],
+    ready_timeout: [type: {:integer, 1, 3_600_000}, default: 120_000, doc: "ms from there until dspy is loaded"],
+    ping_interval: [type: {:integer, 10, 3_600_000}, default: 2_000, doc: "ms between pings"],
+    ping_misses: [type: {:integer, 1, 1_000}, default: 4, doc: "pings without an answer until the process is killed"],
+    backoff: [
+      type: :backoff,
+      default: [first: 100, most: 10_000],
+      doc: "ms before a restart: `first`, doubled up to `most`"
+    ],
+    backoff_reset: [
+      type: {:integer, 0, 3_600_000},
+      default: 10_000,
+      doc: "ms of being ready after which the back-off begins anew"
+    ],
+    drain_ms: [type: {:integer, 0, 600_000}, default: 2_000, doc: "ms that a worker gets to end"]
+  ]
+
+  @doc "The table of a pool's options, as Markdown."
+  @spec pool_docs() :: String.t()
+  def pool_docs do
+    Enum.map_join(@pool, "\n", fn {name, spec} ->
+      default = if Keyword.has_key?(spec, :default), do: " (`#{inspect(spec[:default])}`)", else: ""
+      "  * `:#{name}` – #{spec[:doc]}; #{allowed(spec[:type])}#{default}"
+    end)
+  end
+
+  @doc """
+  Checks the options of an instance and fills the defaults in. Raises `ArgumentError` naming every problem.
+
+      iex> DSPex.Options.instance!(name: MyApp.DSPex, pools: [default: [workers: 1]])[:pools][:default][:workers]
+      1
+      iex> DSPex.Options.instance!(name: MyApp.DSPex, pools: [default: [workers: 0]])
+      ** (ArgumentError) DSPex: pools.default.workers is 0; it must be a whole number from 1 to 128
+  """
+  @spec instance!(keyword) :: keyword
+  def instance!(options) do
+    unless Keyword.keyword?(options),
+      do: raise(ArgumentError, "DSPex: the options are a keyword list, not #{inspect(options)}")
+
+    unknown = Keyword.keys(options) -- [:name, :pools]
+    pools = Keyword.get(options, :pools, default: [])
+
+    problems =
+      Enum.map(unknown, &"#{&1} is no option; known are name, pools") ++
+        name_problems(options[:name]) ++ pools_problems(pools)
+
+    if problems != [], do: raise(ArgumentError, "DSPex: " <> Enum.join(problems, "\n  "))
+    [name: options[:name], pools: for({name, pool} <- pools, do: {name, defaults(pool)})]
+  end
+
+  defp name_problems(name) do
+    if is_atom(name) and name not in [nil, true, false],
+      do: [],
+      else: ["name is #{inspect(name)}; it must be a module name like MyApp.DSPex"]
+  end
+
+  defp pools_problems(pools) do
+    cond do
+      not Keyword.keyword?(pools) or pools == [] ->
+        ["pools is #{inspect(pools)}; it must be a keyword list of pools, as [default: [workers: 2]]"]
+
+      duplicate = List.first(Keyword.keys(pools) -- Enum.uniq(Keyword.keys(pools))) ->
+        ["pools.#{duplicate} stands there twice"]
+
+      true ->
+        Enum.flat_map(pools, fn {name, pool} -> pool_problems("pools.#{name}", pool) end)
+    end
+  end
+
+  defp pool_problems(path, pool) do
+    if Keyword.keyword?(pool),
+      do: Enum.flat_map(pool, fn {name, value} -> option_problems(path, name, value) end),
+      else: ["#{path} is #{inspect(pool)}; it must be a keyword list of options"]
+  end
+
+  defp option_problems(path, name, value) do
+    case @pool[name] do
+      nil ->
+        ["#{path}.#{name} is no option#{suggest(name)}; known are #{Enum.map_join(@pool, ", ", &elem(&1, 0))}"]
+
+      spec ->
+        if valid?(spec[:type], value),
+          do: [],
+          else: ["#{path}.#{name} is #{inspect(value)}; it must be #{allowed(spec[:type])}"]
+    end
+  end
+
+  defp suggest(name) do
+    {best, distance} =
+      @pool
+      |> Enum.map(fn {known, _spec} -> {known, String.jaro_distance(Atom.to_string(known), Atom.to_string(name))} end)
+      |> Enum.max_by(&elem(&1, 1))
+
+    if distance > 0.8, do: " (did you mean #{best}?)", else: ""
+  end
+
+  defp defaults(pool) do
+    for {name, spec} <- @pool, Keyword.has_key?(pool, name) or Keyword.has_key?(spec, :default) do
+      {name, Keyword.get(pool, name, spec[:default])}
+    end
+  end
+
+  defp valid?({:integer, least, most}, value), do: is_integer(value) and value >= least and value <= most
+  defp valid?(:text, value), do: is_binary(value) and value != ""
+
+  defp valid?({:list, type}, value),
+    do: is_list(value) and not List.improper?(value) and Enum.all?(value, &valid?(type, &1))
+
+  defp valid?({:in, choices}, value), do: value in choices
+  defp valid?(:timeout, value), do: value == :infinity or (is_integer(value) and value >= 0)
+  defp valid?(:map, value), do: (is_map(value) and not is_struct(value)) or Keyword.keyword?(value)
+  defp valid?(:transport, value), do: match?({module, options} when is_atom(module) and is_list(options), value)
+
+  defp valid?(:pairs, value) do
+    (is_list(value) or is_map(value)) and
+      Enum.all?(
+        value,
+        &match?({name, text} when (is_binary(name) or is_atom(name)) and (is_binary(text) or text == false), &1)
+      )
+  end
+
+  defp valid?(:backoff, value) do
+    Keyword.keyword?(value) and Keyword.keys(value) -- [:first, :most] == [] and
+      Enum.all?(value, fn {_name, ms} -> is_integer(ms) and ms > 0 end)
+  end
+
+  defp allowed({:integer, least, most}), do: "a whole number from #{least} to #{most}"
+  defp allowed(:text), do: "a text that is not empty"
+  defp allowed({:list, _type}), do: "a list of texts"
+  defp allowed({:in, choices}), do: "one of #{Enum.map_join(choices, ", ", &inspect/1)}"
+  defp allowed(:timeout), do: "milliseconds or :infinity"
+  defp allowed(:map), do: "a map or keyword list"
+  defp allowed(:transport), do: "{module, options}"
+  defp allowed(:pairs), do: "pairs of names and texts (or false)"
+  defp allowed(:backoff), do: "[first: ms, most: ms]"
+end

@@ -1,0 +1,525 @@
+defmodule DSPex.Worker do
+  @moduledoc """
+  The owner of one Python process: starts it, shakes hands, watches it, starts it again.
+
+      down ──start──► starting ──initialize answered──► initialized ──ready──► ready ──drain──► draining
+       ▲                  │                                  │                   │                 │
+       └──────────────────┴─── ended, refused, too slow, silent ─────────────────┴─────────────────┘
+
+  Callers encode and decode in their own processes; this one only moves frames. A caller sends `request/4` and gets, under
+  the alias it gave:
+
+    * `{:answer, body}` – the response, still encoded
+    * `{:event, body}` – a stream event, still encoded
+    * `{:refused, error}` – the request was never written: another worker may take it
+    * `{:lost, error}` – the worker ended in mid-call, or broke the protocol
+
+  When a caller dies, its request is cancelled in Python.
+  """
+  @behaviour :gen_statem
+
+  alias DSPex.Error
+  alias DSPex.Policy.Backoff
+  alias DSPex.Pool.Slots
+  alias DSPex.Protocol.Connection
+  alias DSPex.Telemetry
+  alias DSPex.Worker.Call
+  alias DSPex.Worker.Diagnosis
+  alias DSPex.Worker.Launch
+  alias DSPex.Worker.Tools
+
+  require Logger
+
+  @batch 64
+
+  defstruct [:config, :connection, :module, :transport, :started, :ready_at, :cause, :diagnosis] ++
+              [calls: %{}, tools: %Tools{}, out: [], batched: 0, heard?: false, missed: 0, backoff: nil, info: %{}]
+
+  @type id :: non_neg_integer
+  @type from :: {pid, reference}
+
+  @doc "Starts the owner. `config` is made by the pool."
+  @spec start_link(map) :: :gen_statem.start_ret()
+  def start_link(config), do: :gen_statem.start_link(__MODULE__, config, [])
+
+  @doc false
+  def child_spec(config) do
+    %{id: {__MODULE__, config.index}, start: {__MODULE__, :start_link, [config]}, shutdown: config.drain_ms + 5_000}
+  end
+
+  @doc "Hands a frame with request `id` over. Options: `:credit` (stream), `:tools` (by name)."
+  @spec request(pid, id, from, iodata, map) :: :ok
+  def request(worker, id, from, frame, options \\ %{}) do
+    send(worker, {:request, id, from, frame, options})
+    :ok
+  end
+
+  @doc "Gives up a request: it is cancelled in Python, and nothing more comes for it."
+  @spec cancel(pid, id) :: :ok
+  def cancel(worker, id) do
+    send(worker, {:cancel, id})
+    :ok
+  end
+
+  @doc "Lets `n` more events of a stream come."
+  @spec grant(pid, id, pos_integer) :: :ok
+  def grant(worker, id, n) do
+    send(worker, {:grant, id, n})
+    :ok
+  end
+
+  @doc "Ends the process after its calls (at most `drain_ms`), and starts a new one."
+  @spec restart(pid) :: :ok
+  def restart(worker) do
+    send(worker, :restart)
+    :ok
+  end
+
+  @impl :gen_statem
+  def callback_mode, do: :handle_event_function
+
+  @impl :gen_statem
+  def init(config) do
+    Process.flag(:trap_exit, true)
+    Process.flag(:message_queue_data, :off_heap)
+    Logger.metadata(dspex_pool: config.pool, dspex_worker: config.index)
+    Slots.put_load(config.slots, config.index, 0)
+    Slots.put_bound(config.slots, config.index, config.max_in_flight)
+    data = %__MODULE__{config: config, backoff: Backoff.new(config.backoff)}
+    {:ok, :down, put_state(data, :starting), [{:next_event, :internal, :start}]}
+  end
+
+  @impl :gen_statem
+  def handle_event(type, content, state, data) do
+    case event(type, content, state, data) do
+      {:next_state, next, data} -> {:next_state, next, flush(data)}
+      {:next_state, next, data, actions} -> {:next_state, next, flush(data), actions}
+      {:keep, data} -> {:keep_state, flush(data)}
+      {:keep, data, actions} -> {:keep_state, flush(data), actions}
+    end
+  end
+
+  @impl :gen_statem
+  def terminate(_reason, _state, %{transport: nil} = data) do
+    put_state(data, :absent)
+  end
+
+  def terminate(_reason, _state, data) do
+    put_state(data, :absent)
+    data = fail_calls(data, Error.new(:worker_lost, "the pool was stopped"))
+    {frame, _connection} = Connection.shutdown(data.connection, 0)
+    data.module.send(data.transport, frame)
+    await_end(data, System.monotonic_time(:millisecond) + data.config.drain_ms)
+  end
+
+  # The path of every call comes first.
+
+  defp event(:info, {:request, id, from, frame, options}, :ready, data), do: accept(id, from, frame, options, data)
+
+  defp event(:info, {:request, _id, from, _frame, _options}, state, data),
+    do: {:keep, refuse(data, from, not_ready(state, data))}
+
+  defp event(:info, {:cancel, id}, _state, data), do: {:keep, cancel_call(data, id)}
+
+  defp event(:info, {:grant, id, n}, _state, %{connection: %{}} = data) do
+    {frame, connection} = Connection.grant(data.connection, id, n)
+    {:keep, write(%{data | connection: connection}, frame)}
+  end
+
+  defp event(:info, {:grant, _id, _n}, _state, data), do: {:keep, data}
+
+  defp event(:internal, :start, :down, data), do: start(data)
+  defp event({:timeout, :backoff}, :start, :down, data), do: start(data)
+  defp event({:timeout, :ping}, :tick, :ready, data), do: tick(data)
+  defp event({:timeout, _name}, _content, _state, data), do: {:keep, data}
+  defp event(:state_timeout, :handshake, _state, data), do: lost(data, "it did not answer initialize in time")
+  defp event(:state_timeout, :ready, _state, data), do: lost(data, "it did not become ready in time")
+  defp event(:state_timeout, :drained, _state, data), do: lost(data, "it was restarted")
+
+  defp event(:info, :restart, :ready, data) do
+    {frame, connection} = Connection.shutdown(data.connection, data.config.drain_ms)
+    data = put_state(%{data | connection: connection}, :draining)
+    {:next_state, :draining, write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
+  end
+
+  defp event(:info, :restart, _state, data), do: {:keep, data}
+  defp event(:info, {:cause, ref, error}, :down, %{diagnosis: ref} = data), do: {:keep, explain(data, error)}
+  defp event(:info, {:cause, _ref, _error}, _state, data), do: {:keep, data}
+  defp event(:info, {:EXIT, _pid, _reason} = message, state, data), do: transport_event(message, state, data)
+  defp event(:info, message, state, data), do: transport_event(message, state, data)
+
+  defp transport_event(message, state, %{transport: nil} = data), do: other_event(message, state, data)
+
+  defp transport_event(message, state, data) do
+    case data.module.handle(data.transport, message) do
+      {:data, bytes, transport} -> received(bytes, state, %{data | transport: transport, heard?: true})
+      {:closed, reason, transport} -> lost(%{data | transport: transport}, reason)
+      {:ok, transport} -> {:keep, %{data | transport: transport}}
+      :unknown -> other_event(message, state, data)
+    end
+  end
+
+  defp other_event({:DOWN, monitor, :process, _pid, _reason}, _state, data) when is_map_key(data.calls, monitor),
+    do: {:keep, cancel_call(data, data.calls[monitor])}
+
+  defp other_event(message, _state, data) do
+    case Tools.handle(data.tools, message) do
+      {id, outcome, tools} -> {:keep, tool_ended(id, outcome, %{data | tools: tools})}
+      :unknown -> {:keep, data}
+    end
+  end
+
+  # Calls
+
+  defp accept(id, {pid, ref} = from, frame, options, data) do
+    cond do
+      not Connection.accepts?(data.connection, IO.iodata_length(frame) - 4) ->
+        text =
+          "the request has #{IO.iodata_length(frame) - 4} bytes, the worker accepts #{data.connection.peer_cap} (max_frame_bytes)"
+
+        {:keep, refuse(data, from, Error.new(:limit_exceeded, text))}
+
+      data.module.backlog(data.transport) > data.config.max_backlog ->
+        text = "the worker does not read: #{data.module.backlog(data.transport)} bytes wait to be written to it"
+        {:keep, refuse(data, from, Error.new(:overloaded, text))}
+
+      true ->
+        monitor = Process.monitor(pid)
+        call = %Call{pid: pid, ref: ref, monitor: monitor, tools: Map.get(options, :tools, %{})}
+        connection = Connection.register(data.connection, id, call, options[:credit])
+        data = %{data | connection: connection, calls: Map.put(data.calls, monitor, id)}
+        {:keep, write(data, frame)}
+    end
+  end
+
+  defp refuse(data, {_pid, ref}, error) do
+    tell(ref, {:refused, error})
+    release(data)
+  end
+
+  defp finish(data, call, message) do
+    Process.demonitor(call.monitor, [:flush])
+    tell(call.ref, message)
+    release(%{data | calls: Map.delete(data.calls, call.monitor)})
+  end
+
+  defp release(%{config: %{slots: slots, index: index, queue: queue}} = data) do
+    Slots.release(slots, index)
+    if Slots.waiting(slots) > 0, do: send(queue, :free)
+    data
+  end
+
+  defp cancel_call(%{connection: nil} = data, _id), do: data
+
+  defp cancel_call(data, id) do
+    case data.connection.in_flight do
+      %{^id => {call, _credit}} ->
+        Process.demonitor(call.monitor, [:flush])
+        {frame, connection} = Connection.cancel(data.connection, id)
+        data = %{data | connection: connection, calls: Map.delete(data.calls, call.monitor)}
+        data |> stop_tools(id) |> write(frame) |> release()
+
+      _done ->
+        data
+    end
+  end
+
+  defp fail_calls(%{connection: nil} = data, _error), do: data
+
+  defp fail_calls(data, error) do
+    data =
+      Enum.reduce(data.connection.in_flight, data, fn {_id, {call, _}}, data -> finish(data, call, {:lost, error}) end)
+
+    %{
+      data
+      | tools: Tools.kill_request(data.tools, :all),
+        connection: %{data.connection | in_flight: %{}, tool_calls: %{}}
+    }
+  end
+
+  defp tell(ref, message), do: send(ref, {ref, message})
+
+  # Bytes from the worker
+
+  defp received(bytes, state, data) do
+    {events, connection} = Connection.receive_bytes(data.connection, bytes)
+    react(events, state, %{data | connection: connection}, [])
+  end
+
+  defp react([], state, data, actions), do: {:next_state, state, data, actions}
+
+  defp react([{:response, id, call, body} | rest], state, data, actions) do
+    data = if map_size(call.tools) > 0, do: stop_tools(data, id), else: data
+    react(rest, state, finish(data, call, {:answer, body}), actions)
+  end
+
+  defp react([{:event, _id, call, body} | rest], state, data, actions) do
+    tell(call.ref, {:event, body})
+    react(rest, state, data, actions)
+  end
+
+  defp react([{:initialized, info} | rest], :starting, data, actions) do
+    data = %{data | info: Map.take(info, ~w(server python dspy worker_id pid features limits operations))}
+    react(rest, :initialized, data, [{:state_timeout, data.config.ready_timeout, :ready} | actions])
+  end
+
+  defp react([{:ready, info} | rest], :initialized, data, actions) do
+    react(rest, :ready, became_ready(data, info), [{:state_timeout, :infinity, :none}, ping_timer(data) | actions])
+  end
+
+  defp react([{:refused, error} | _rest], _state, data, _actions), do: lost(data, error)
+  defp react([{:fatal, error} | _rest], _state, data, _actions), do: lost(data, error)
+
+  defp react([{:flood, id, call} | rest], state, data, actions) do
+    error = Error.new(:protocol_error, "the worker sent more events than it was granted; the call was cancelled")
+    Process.demonitor(call.monitor, [:flush])
+    data = cancel_call(data, id)
+    tell(call.ref, {:lost, error})
+    react(rest, state, data, actions)
+  end
+
+  defp react([{:tool_call, id, call, request, params} | rest], state, data, actions) do
+    reply = {data.connection.encoding, data.connection.peer_cap}
+    tools = Tools.start(data.tools, data.config.task_supervisor, id, request, params, call.tools, reply)
+    react(rest, state, %{data | tools: tools}, actions)
+  end
+
+  defp react([{:tool_cancel, id} | rest], state, data, actions) do
+    error = Error.new(:cancelled, "the worker cancelled the call of the tool")
+    data = %{data | tools: Tools.kill(data.tools, id)}
+    react(rest, state, tool_ended(id, {:error, error}, data), actions)
+  end
+
+  defp react([{:send, frame} | rest], state, data, actions), do: react(rest, state, write(data, frame), actions)
+  defp react([{:pong} | rest], state, data, actions), do: react(rest, state, data, actions)
+
+  defp react([{:notification, method, params} | rest], state, data, actions) do
+    notified(method, params, data)
+    react(rest, state, data, actions)
+  end
+
+  defp react([{:stray, what} | rest], state, data, actions) do
+    emit(data, :stray, %{count: data.connection.stray}, %{what: what})
+    react(rest, state, data, actions)
+  end
+
+  defp react([{:report, error} | rest], state, data, actions) do
+    Logger.warning("the worker could not read a frame: #{Exception.message(error)}")
+    react(rest, state, data, actions)
+  end
+
+  # A handshake message at the wrong time changes nothing.
+  defp react([_other | rest], state, data, actions), do: react(rest, state, data, actions)
+
+  defp tool_ended(id, outcome, data) do
+    case {Connection.take_tool_call(data.connection, id), outcome} do
+      {{true, connection}, {:frame, frame}} ->
+        write(%{data | connection: connection}, frame)
+
+      {{true, connection}, {:error, error}} ->
+        frame = Connection.tool_frame(connection.encoding, connection.peer_cap, id, {:error, error})
+        write(%{data | connection: connection}, frame)
+
+      {{false, connection}, _outcome} ->
+        %{data | connection: connection}
+    end
+  end
+
+  defp stop_tools(data, request) do
+    calls = for {id, ^request} <- data.connection.tool_calls, do: id
+    tool_calls = Map.drop(data.connection.tool_calls, calls)
+    %{data | tools: Tools.kill_request(data.tools, request), connection: %{data.connection | tool_calls: tool_calls}}
+  end
+
+  defp notified("log/message", params, _data) do
+    level = Map.get(%{"debug" => :debug, "info" => :info, "warning" => :warning}, params["level"], :error)
+    Logger.log(level, fn -> "python: #{params["logger"]}: #{params["message"]}" end)
+  end
+
+  defp notified("telemetry/event", params, data) do
+    metadata = %{name: params["name"], worker: data.info["worker_id"], metadata: params["metadata"]}
+    measurements = if is_map(params["measurements"]), do: params["measurements"], else: %{}
+    Telemetry.execute([:dspex, :python, :event], measurements, metadata)
+  end
+
+  defp notified(_method, _params, _data), do: :ok
+
+  # Life of the process
+
+  defp start(data) do
+    with {:ok, module, options} <- transport(data.config), {:ok, transport} <- module.open(options) do
+      connection = Connection.new(cap: data.config.max_frame_bytes, encoding: data.config.encoding)
+      {frame, connection} = Connection.initialize(connection, version: data.config.version, token: options[:token])
+      now = System.monotonic_time()
+      data = %{data | connection: connection, module: module, transport: transport, started: now, ready_at: nil}
+      data = %{data | tools: %Tools{}, calls: %{}, heard?: false, missed: 0}
+      {:next_state, :starting, write(data, frame), [{:state_timeout, data.config.handshake_timeout, :handshake}]}
+    else
+      {:error, error} -> retry_later(%{data | transport: nil}, error)
+    end
+  end
+
+  defp transport(%{transport: {module, options}}), do: {:ok, module, options}
+
+  defp transport(%{launch: launch}) do
+    with {:ok, options} <- Launch.options(launch), do: {:ok, DSPex.Transport.Port, options}
+  end
+
+  defp became_ready(data, info) do
+    info = Map.merge(data.info, Map.take(info, ~w(dspy features boot_ms)))
+    data = %{data | info: info, ready_at: System.monotonic_time(), cause: nil}
+    emit(data, :up, %{boot_ms: milliseconds(data.started)}, %{os_pid: data.module.os_pid(data.transport)})
+    data |> put_state(:ready) |> tap(&send(&1.config.queue, :changed))
+  end
+
+  defp ping_timer(data), do: {{:timeout, :ping}, data.config.ping_interval, :tick}
+
+  defp tick(data) do
+    missed = if data.heard?, do: 0, else: data.missed + 1
+    settle(data)
+
+    if missed > data.config.ping_misses do
+      lost(data, "it did not answer #{missed} pings in a row (#{missed * data.config.ping_interval} ms)")
+    else
+      {frame, connection} = Connection.ping(data.connection)
+      data = %{data | connection: connection, missed: missed, heard?: false}
+      {:keep, write(data, frame), [ping_timer(data)]}
+    end
+  end
+
+  # A caller that was killed between its checkout and its request leaves a place taken.
+  defp settle(%{config: config} = data) do
+    if data.calls == %{} and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?(),
+      do: Slots.put_load(config.slots, config.index, 0)
+  end
+
+  defp idle?, do: match?({:message_queue_len, 0}, Process.info(self(), :message_queue_len))
+
+  defp lost(data, %Error{} = error), do: ended(data, error)
+
+  defp lost(data, reason) do
+    if data.ready_at == nil and data.connection.phase == :opened,
+      do: ended(data, {:diagnose, reason}),
+      else: ended(data, Error.new(:unavailable, "the worker was lost: #{reason}"))
+  end
+
+  defp ended(data, cause) do
+    text = with {:diagnose, reason} <- cause, do: reason, else: (error -> error.message)
+
+    if data.ready_at,
+      do: emit(data, :down, %{in_flight: map_size(data.calls), uptime_ms: milliseconds(data.ready_at)}, %{reason: text})
+
+    kill(data)
+    data.module.close(data.transport)
+    data = fail_calls(data, Error.new(:worker_lost, "the worker ended in mid-call: #{text}"))
+    retry_later(%{data | transport: nil, connection: nil, out: [], batched: 0}, cause)
+  end
+
+  # Until it is ready again, a worker that was ready counts as starting: its callers wait. One that never was counts as
+  # down: its callers are told the cause.
+  defp retry_later(data, cause) do
+    was_ready? = data.ready_at != nil
+
+    backoff =
+      if was_ready? and milliseconds(data.ready_at) > data.config.backoff_reset,
+        do: Backoff.reset(data.backoff),
+        else: data.backoff
+
+    {delay, backoff} = Backoff.next(backoff)
+    data = %{data | backoff: backoff, ready_at: nil}
+    data = if was_ready?, do: put_state(data, :starting), else: diagnose(data, cause)
+    {:next_state, :down, data, [{{:timeout, :ping}, :infinity, :tick}, {{:timeout, :backoff}, delay, :start}]}
+  end
+
+  defp diagnose(data, {:diagnose, reason}) do
+    owner = self()
+    ref = make_ref()
+    launch = data.config.launch
+
+    Task.Supervisor.start_child(data.config.task_supervisor, fn ->
+      send(owner, {:cause, ref, Diagnosis.cause(launch, reason)})
+    end)
+
+    %{data | diagnosis: ref}
+  end
+
+  defp diagnose(data, %Error{} = error), do: explain(data, error)
+
+  defp explain(data, error) do
+    if data.cause == nil or data.cause.message != error.message,
+      do: Logger.error("worker #{data.config.index} of pool #{data.config.pool}: #{error.message}")
+
+    data = put_state(%{data | cause: error, diagnosis: nil}, :down)
+    send(data.config.queue, :changed)
+    data
+  end
+
+  defp not_ready(_state, %{cause: %Error{} = cause}), do: cause
+  defp not_ready(state, _data), do: Error.new(:unavailable, "the worker is #{state}")
+
+  defp put_state(%{config: config} = data, state) do
+    row = %{
+      state: state,
+      os_pid: data.transport && data.module.os_pid(data.transport),
+      cause: data.cause,
+      info: data.info
+    }
+
+    :ets.insert(config.table, {{:worker, config.pool, config.index}, self(), row})
+    Slots.put_state(config.slots, config.index, state)
+    data
+  end
+
+  defp kill(data) do
+    if os_pid = data.module.os_pid(data.transport) do
+      Task.Supervisor.start_child(data.config.task_supervisor, fn ->
+        System.cmd("kill", ["-KILL", Integer.to_string(os_pid)], stderr_to_stdout: true)
+      end)
+    end
+  end
+
+  defp await_end(data, deadline) do
+    receive do
+      message ->
+        case data.module.handle(data.transport, message) do
+          {:closed, _reason, _transport} -> :ok
+          {_handled, _bytes, transport} -> await_end(%{data | transport: transport}, deadline)
+          {:ok, transport} -> await_end(%{data | transport: transport}, deadline)
+          :unknown -> await_end(data, deadline)
+        end
+    after
+      max(0, deadline - System.monotonic_time(:millisecond)) ->
+        os_pid = data.module.os_pid(data.transport)
+        if os_pid, do: System.cmd("kill", ["-KILL", Integer.to_string(os_pid)], stderr_to_stdout: true)
+        data.module.close(data.transport)
+    end
+  end
+
+  # Frames
+
+  defp write(data, []), do: data
+  defp write(data, frame), do: %{data | out: [data.out | frame], batched: data.batched + 1}
+
+  # One write for all frames that the messages at hand have made: system calls are what a busy worker's owner pays for.
+  defp flush(%{batched: 0} = data), do: data
+
+  defp flush(%{batched: batched} = data) do
+    if batched >= @batch or idle?() do
+      case data.module.send(data.transport, data.out) do
+        {:ok, transport} -> %{data | transport: transport, out: [], batched: 0}
+        # The message that says so is on its way.
+        {:error, :closed} -> %{data | out: [], batched: 0}
+      end
+    else
+      data
+    end
+  end
+
+  defp emit(data, event, measurements, metadata) do
+    config = data.config
+    common = %{instance: config.instance, pool: config.pool, worker: data.info["worker_id"] || config.index}
+    Telemetry.execute([:dspex, :worker, event], measurements, Map.merge(common, metadata))
+  end
+
+  defp milliseconds(since), do: System.convert_time_unit(System.monotonic_time() - since, :native, :millisecond)
+end

@@ -1,0 +1,41 @@
+defmodule DSPex.Worker.Diagnosis do
+  @moduledoc false
+  # Finds out why a worker ended before it said anything: its stderr went to the terminal, so the import is tried again.
+
+  alias DSPex.Error
+  alias DSPex.Worker.Launch
+
+  @doc "The cause as an error of the closed set. Runs Python; not for the owner's process."
+  @spec cause(keyword, String.t()) :: Error.t()
+  def cause(config, reason) do
+    if config[:command], do: unavailable(reason), else: ask(config, reason)
+  end
+
+  defp ask(config, reason) do
+    with {:ok, launch} <- Launch.options(config) do
+      code =
+        "import sys; assert sys.version_info >= (3, 10), 'Python %d.%d is too old; 3.10 or newer is needed' % sys.version_info[:2]; import python_bridge"
+
+      options = [stderr_to_stdout: true, env: launch[:env]] ++ Keyword.take(launch, [:cd])
+
+      case System.cmd(launch[:executable], ["-c", code], options) do
+        {_output, 0} -> unavailable(reason)
+        {output, _status} -> unavailable("#{reason}: #{last_line(output)}#{advice(output, launch[:executable])}")
+      end
+    else
+      {:error, error} -> error
+    end
+  rescue
+    error in [ErlangError, ArgumentError] -> unavailable("#{reason}: #{Exception.message(error)}")
+  end
+
+  defp last_line(output), do: output |> String.split("\n", trim: true) |> List.last("no output") |> String.slice(0, 500)
+
+  defp advice(output, python) do
+    if output =~ "ModuleNotFoundError",
+      do: "; run `#{python} -m pip install .` in the folder of python_bridge, or point the option python at its venv",
+      else: ""
+  end
+
+  defp unavailable(text), do: Error.new(:unavailable, "the Python worker cannot start: " <> text)
+end
