@@ -84,6 +84,7 @@ defmodule DSPex.Wire.Msgpack.Extensions do
   defp only_attachment(8, data, level, context), do: read(8, data, level, context)
   defp only_attachment(type, data, level, context), do: none(type, data, level, context)
 
+  @spec none(integer, binary, non_neg_integer, Decoder.context()) :: no_return
   defp none(type, _data, _level, _context), do: bad("an ext of type #{type} stands where it may not")
 
   defp plain(type, data, _level, _context), do: %Ext{type: type, data: data}
