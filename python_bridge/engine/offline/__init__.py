@@ -11,7 +11,7 @@ punctuation marks), streaming in pieces. It is deterministic; `temperature`, `ma
 Only `build` imports dspy: the rest works on plain messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from python_bridge.engine.offline.answering import answer
@@ -40,9 +40,13 @@ def build(*, token_delay: float = 0.02, latency: float = 0.0, **options: Any) ->
     return local_lm(MODEL, Extractive(token_delay=token_delay, latency=latency), **options)
 
 
-def complete(messages: Sequence[ChatMessage]) -> str:
-    """Answer plain messages (role and text) without dspy, as the embedded LM would."""
-    return answer(read_prompt(messages))
+def complete(messages: Sequence[ChatMessage], schema: Mapping[str, Any] | None = None) -> str:
+    """Answer plain messages (role and text) without dspy, as the embedded LM would.
+
+    Args:
+        schema: JSON Schema for the answer where no adapter's prompt says what it should look like.
+    """
+    return answer(read_prompt(messages), schema)
 
 
 __all__ = ["MODEL", "build", "complete"]

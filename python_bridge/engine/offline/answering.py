@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from python_bridge.engine.offline.evidence import Evidence, gather
@@ -18,9 +19,15 @@ _GUIDED = frozenset(
 )
 
 
-def answer(prompt: Prompt) -> str:
-    """Return the completion that the prompt's adapter can read."""
+def answer(prompt: Prompt, schema: Mapping[str, Any] | None = None) -> str:
+    """Return the completion that the prompt's adapter can read.
+
+    Args:
+        schema: JSON Schema that the answer to a plain prompt must fit (a structured-output request).
+    """
     evidence = gather(prompt)
+    if not prompt.outputs and schema is not None:
+        return json.dumps(Filler(evidence, schema.get("$defs", {})).fill(schema, "answer"), ensure_ascii=False)
     if not prompt.outputs:
         return Filler(evidence, {}).fill({"type": "string"}, "answer")
     known = _same_turn(prompt)

@@ -1,6 +1,5 @@
 """A `dspy.LM` whose completions are made in this process: engine objects for DSPy's request and stream types."""
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +9,8 @@ import anyio
 import dspy
 from dspy import lm15
 
+from python_bridge.engine.offline.pieces import count_tokens, cut
 from python_bridge.engine.offline.prompt import ChatMessage
-
-_TOKEN = re.compile(r"\w+|[^\w\s]")
-_PIECE = re.compile(r"\s*\S+\s*?(?=\s|\Z)|\s+\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +23,7 @@ class Reply:
         prompt_tokens, completion_tokens: for the usage record.
         pause: called before each piece of a synchronous stream with the piece's number.
         apause: the same for asynchronous streams. Both may raise: the stream then fails there.
+        paced: the pauses count for answers that are not streamed, too.
     """
 
     text: str
@@ -34,6 +32,7 @@ class Reply:
     completion_tokens: int
     pause: Callable[[int], None]
     apause: Callable[[int], Awaitable[None]]
+    paced: bool = False
 
 
 class Responder(Protocol):
@@ -51,7 +50,10 @@ class LocalEngine:
         self._responder = responder
 
     def complete(self, request: lm15.Request) -> lm15.Response:
-        return _response(request, self._responder.reply(request))
+        reply = self._responder.reply(request)
+        for number in range(len(reply.pieces) if reply.paced else 0):
+            reply.pause(number)
+        return _response(request, reply)
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
         reply = self._responder.reply(request)
@@ -72,7 +74,10 @@ class AsyncLocalEngine:
         self._responder = responder
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        return _response(request, await self._responder.areply(request))
+        reply = await self._responder.areply(request)
+        for number in range(len(reply.pieces) if reply.paced else 0):
+            await reply.apause(number)
+        return _response(request, reply)
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
         reply = await self._responder.areply(request)
@@ -102,24 +107,6 @@ def messages_of(request: lm15.Request) -> list[ChatMessage]:
         (message.role, "\n".join(getattr(part, "text", "") for part in message.parts)) for message in request.messages
     ]
     return [("system", parts), *talk] if parts else talk
-
-
-def count_tokens(text: str) -> int:
-    """Count words and punctuation marks: a stand-in for a model's tokens.
-
-    >>> count_tokens("The lamp, it burns.")
-    6
-    """
-    return sum(1 for _ in _TOKEN.finditer(text))
-
-
-def cut(text: str) -> tuple[str, ...]:
-    """Cut a text into the pieces that a stream sends: words with the white space before them.
-
-    >>> cut("The lamp\\nburns. ")
-    ('The', ' lamp', '\\nburns.', ' ')
-    """
-    return tuple(_PIECE.findall(text))
 
 
 def make_reply(messages: list[ChatMessage], text: str, *, delay: float = 0.0) -> Reply:
@@ -155,8 +142,6 @@ __all__ = [
     "LocalEngine",
     "Reply",
     "Responder",
-    "count_tokens",
-    "cut",
     "local_lm",
     "make_reply",
     "messages_of",

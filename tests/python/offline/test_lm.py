@@ -3,13 +3,14 @@
 import asyncio
 import doctest
 import importlib
+import json
 from typing import Any
 
 import dspy
 import pytest
 
 from python_bridge.engine import offline
-from python_bridge.engine.offline.lm import count_tokens, cut
+from python_bridge.engine.offline.pieces import count_tokens, cut
 
 ADAPTERS = {
     "chat": dspy.ChatAdapter(use_json_adapter_fallback=False),
@@ -146,6 +147,12 @@ def test_messages_are_answered_without_dspy_types() -> None:
     )
 
 
+def test_a_plain_prompt_with_a_schema_is_answered_in_json() -> None:
+    schema = {"type": "object", "properties": {"year": {"type": "integer"}, "answer": {"type": "string"}}}
+    text = offline.complete([("user", f"{CONTEXT} When was the tower built?")], schema)
+    assert json.loads(text) == {"year": 1874, "answer": "The tower was built in 1874."}
+
+
 @pytest.mark.anyio
 async def test_hundreds_of_calls_run_at_once() -> None:
     predict = dspy.Predict("context, question -> answer")
@@ -160,7 +167,7 @@ def test_a_negative_delay_is_refused() -> None:
         offline.build(token_delay=-1)
 
 
-@pytest.mark.parametrize("module", ["bm25", "lm"])
+@pytest.mark.parametrize("module", ["bm25", "pieces"])
 def test_the_examples_in_the_docs_hold(module: str) -> None:
     results = doctest.testmod(importlib.import_module(f"python_bridge.engine.offline.{module}"))
     assert results.attempted > 0
