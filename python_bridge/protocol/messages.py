@@ -19,6 +19,7 @@ class Meta:
         deadline_ms: time left at sending.
         stream: whether `stream/event` notifications are wanted.
         credit: events that may be sent before `stream/credit`.
+        within: sessions whose calls wait for this request.
     """
 
     deadline_ms: int | None = None
@@ -28,6 +29,7 @@ class Meta:
     tenant: str | None = None
     idempotency_key: str | None = None
     traceparent: str | None = None
+    within: list[Any] | None = None
 
 
 NO_META = Meta()
@@ -140,6 +142,7 @@ _META_TYPES: dict[str, tuple[type, str]] = {
     "tenant": (str, "text"),
     "idempotency_key": (str, "text"),
     "traceparent": (str, "text"),
+    "within": (list, "a list of session ids"),
 }
 
 

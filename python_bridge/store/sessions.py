@@ -103,7 +103,8 @@ class SessionStore:
             found = tx.run(sql.SELECT_ENTRIES, {**own, **bounds}).fetchall()
             return row, state, [EntryRow(*entry) for entry in found]
 
-        return await self._store.read(operation, heavy=True)
+        row = await self.get(tenant, session, now)
+        return None if row is None else await self._store.read(operation, heavy=row.bytes > HEAVY_BYTES)
 
     async def answer(self, tenant: str, session: str, key: str, now: int) -> AnswerRow | None:
         """Return the answer that an idempotency key has, while it holds."""

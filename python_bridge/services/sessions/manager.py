@@ -1,0 +1,222 @@
+"""Sessions over a store: who owns them, in which order calls change them, and what was answered already."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.services.sessions.changes import change_of, created_row
+from python_bridge.services.sessions.clock import SteadyClock
+from python_bridge.services.sessions.codec import decode, encode, encode_document, entry_row, read_state, text_size
+from python_bridge.services.sessions.limits import SessionSettings
+from python_bridge.services.sessions.owned import Owned, OwnedSessions
+from python_bridge.services.sessions.state import SessionState
+from python_bridge.services.sessions.turns import SessionKey, Turns
+from python_bridge.store.rows import AnswerRow, SessionRow
+from python_bridge.store.sessions import MAX_DIGESTS, SessionStore
+
+Work = Callable[[SessionState], Awaitable[tuple[SessionState, Any]]]
+"""Takes a session and gives it changed, with the result of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which session a request means, and what makes it the same request when it is repeated.
+
+    Attributes:
+        idempotency_key: with it, `digest` is the hash of the request's method and params.
+        within: sessions whose calls wait for this request; ``None`` when the client does not tell.
+    """
+
+    tenant: str
+    session: str
+    idempotency_key: str | None = None
+    digest: str = ""
+    within: tuple[str, ...] | None = None
+
+    @property
+    def key(self) -> SessionKey:
+        """Tenant and id."""
+        return self.tenant, self.session
+
+
+class SessionManager:
+    """The sessions of one worker.
+
+    Args:
+        owner: name of this worker's incarnation; it is for people, the epoch decides.
+    """
+
+    def __init__(
+        self, store: SessionStore, settings: SessionSettings, *, owner: str, clock: SteadyClock | None = None
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or SteadyClock()
+        self.turns = Turns(settings.max_waiting)
+        self._store = store
+        self._owner = owner
+        self._owned = OwnedSessions(settings.max_owned, settings.max_owned_bytes)
+
+    async def open(self, state: SessionState, ref: Ref, result: Callable[[SessionState], Any]) -> Any:
+        """Make a session and return `result` of it, or what the same request was answered before.
+
+        Raises:
+            BridgeError: `conflict` when the id is taken or the key was used for another request; `limit_exceeded`.
+        """
+        document = encode_document(state)
+        _check_size(state, text_size(document))
+        answered = result(state)
+        answer = self._answer_row(ref, answered)
+        row = created_row(state, self._owner, text_size(document))
+        entries = tuple(entry_row(entry) for entry in state.history.entries)
+        key = (state.tenant, state.id)
+        async with self.turns.take(key, ref.within):
+            created = await self._store.create(
+                row, document, entries, max_sessions=self.settings.max_sessions, answer=answer
+            )
+            if created.outcome == "answered" and created.answer is not None:
+                return _same_answer(ref, created.answer)
+            if created.outcome != "created":
+                text = f"there is a session {state.id!r} already; attach to it, or open one with another id"
+                raise BridgeError("conflict", text, retryable=False)
+            self._owned.keep(key, Owned(state, 1, 0, text_size(document), {}, complete=True))
+        return answered
+
+    async def run(self, ref: Ref, work: Work) -> Any:
+        """Give `work` its turn on the session; commit what it made of it, then return its result.
+
+        Work that fails or is cancelled changes nothing. A request that was answered before is answered the same.
+
+        Raises:
+            BridgeError: `not_found`; `conflict` when another worker took the session over, the call is nested in
+                one on the same session, or the key was used for another request; what the work or the store raises.
+        """
+        async with self.turns.take(ref.key, ref.within):
+            owned = await self._own(ref)
+            try:
+                if ref.idempotency_key is not None and (answer := await self._find_answer(ref, owned)) is not None:
+                    self._owned.keep(ref.key, owned)
+                    return _same_answer(ref, answer)
+                state, result = await work(owned.state.touched(self.clock.now()))
+            except BaseException:
+                self._owned.keep(ref.key, owned)
+                raise
+            self._owned.keep(ref.key, await self._commit(ref, owned, state, result))
+            return result
+
+    async def close(self, ref: Ref, result: Callable[[bool], Any]) -> Any:
+        """Delete a session after the calls before it; `result` gets whether there was one."""
+        async with self.turns.take(ref.key, ref.within):
+            self._owned.take(ref.key)
+            if ref.idempotency_key is not None:
+                key, now = ref.idempotency_key, self.clock.now()
+                if (answer := await self._store.answer(*ref.key, key, now)) is not None:
+                    return _same_answer(ref, answer)
+            row = await self._store.get(*ref.key, self.clock.now())
+            answered = result(row is not None)
+            await self._store.delete(*ref.key, self._answer_row(ref, answered))
+            return answered
+
+    async def view(self, tenant: str, session: str) -> tuple[SessionState, SessionRow]:
+        """Return a session as it was committed last, without waiting for calls under way and without owning it.
+
+        Raises:
+            BridgeError: `not_found`.
+        """
+        found = await self._store.snapshot(tenant, session, self.clock.now())
+        if found is None:
+            raise _not_found(session)
+        row, document, entries = found
+        return read_state(row, document, entries), row
+
+    async def page(self, tenant: str, after: str, limit: int) -> list[SessionRow]:
+        """Return the tenant's sessions whose id follows `after`, by id."""
+        return await self._store.page(tenant, after=after, limit=limit, now=self.clock.now())
+
+    async def sweep(self) -> int:
+        """Delete what has expired; return how many sessions went."""
+        now, swept = self.clock.now(), 0
+        self._owned.drop_expired(now)
+        while (count := await self._store.sweep(now)) > 0:
+            swept += count
+        return swept
+
+    @property
+    def owned_sessions(self) -> int:
+        """How many sessions this worker keeps in memory."""
+        return len(self._owned)
+
+    async def _own(self, ref: Ref) -> Owned:
+        now = self.clock.now()
+        owned = self._owned.take(ref.key)
+        if owned is not None and owned.state.expires_at > now:
+            return owned
+        claim = await self._store.claim(*ref.key, self._owner, now)
+        if claim is None:
+            raise _not_found(ref.session)
+        row = claim.row
+        state = read_state(row, claim.state, await self._store.entries(row))
+        return Owned(state, row.epoch, row.version, text_size(claim.state), claim.digests, claim.complete)
+
+    async def _find_answer(self, ref: Ref, owned: Owned) -> AnswerRow | None:
+        key, now = ref.idempotency_key or "", self.clock.now()
+        # The owner knows every key: whoever else had written one would have taken the session over.
+        known = owned.digests.get(key)
+        if known is None and owned.complete:
+            return None
+        return await self._store.answer(*ref.key, key, now)
+
+    async def _commit(self, ref: Ref, owned: Owned, state: SessionState, result: Any) -> Owned:
+        document = None if state.same_document(owned.state) else encode_document(state)
+        size = owned.document_size if document is None else text_size(document)
+        _check_size(state, size)
+        answer = self._answer_row(ref, result)
+        change = change_of(owned, state, document, size, answer)
+        if not await self._store.commit(change):
+            text = f"session {state.id!r} was taken over by another worker while the call ran; repeat the call"
+            raise BridgeError("conflict", text, retry_after=0.02)
+        digests, complete = _with_digest(owned, answer, self.clock.now())
+        return replace(
+            owned, state=state, version=owned.version + 1, document_size=size, digests=digests, complete=complete
+        )
+
+    def _answer_row(self, ref: Ref, result: Any) -> AnswerRow | None:
+        if ref.idempotency_key is None:
+            return None
+        return AnswerRow(ref.idempotency_key, ref.digest, encode(result), self.clock.now() + self.settings.answers_ms)
+
+
+def _with_digest(owned: Owned, answer: AnswerRow | None, now: int) -> tuple[dict[str, tuple[str, int]], bool]:
+    if answer is None:
+        return owned.digests, owned.complete
+    digests = owned.digests
+    digests[answer.key] = (answer.digest, answer.expires_at)
+    if len(digests) <= MAX_DIGESTS:
+        return digests, owned.complete
+    alive = {key: kept for key, kept in digests.items() if kept[1] > now}
+    if len(alive) > MAX_DIGESTS // 2:  # too many hold: forget them all, and ask the store for each
+        return {}, False
+    return alive, owned.complete
+
+
+def _same_answer(ref: Ref, answer: AnswerRow) -> Any:
+    if answer.digest != ref.digest:
+        text = f"the idempotency key {ref.idempotency_key!r} was used for another request; use a new key for each"
+        raise BridgeError("conflict", text, retryable=False)
+    return decode(answer.body)
+
+
+def _check_size(state: SessionState, document_size: int) -> None:
+    size = document_size + state.history.size
+    if size > state.limits.max_bytes:
+        text = f"session {state.id!r} would take {size} bytes, above its limit of {state.limits.max_bytes} (max_bytes)"
+        raise BridgeError(
+            "limit_exceeded", f"{text}; delete variables or trim the history", details={"limit": "max_bytes"}
+        )
+
+
+def _not_found(session: str) -> BridgeError:
+    return BridgeError("not_found", f"no session {session[:80]!r}: it was never opened, was closed, or has expired")
+
+
+__all__ = ["Ref", "SessionManager", "Work"]
