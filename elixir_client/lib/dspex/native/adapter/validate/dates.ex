@@ -1,0 +1,216 @@
+defmodule DSPex.Native.Adapter.Validate.Dates do
+  @moduledoc false
+  # Dates, times, durations, decimals and UUIDs; results are tagged texts in ISO 8601.
+
+  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Python
+
+  @date ~S"(\d{4})-(\d{2})-(\d{2})"
+  @clock ~S"(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
+  @zone ~S"(?:\s*(Z|z|[+-−]\d{2}:?(?:\d{2})?))?"
+  @datetime Regex.compile!("\\A#{@date}(?:[Tt _]#{@clock}#{@zone})?\\z", "u")
+  @time Regex.compile!("\\A#{@clock}#{@zone}\\z", "u")
+  # Above it a Unix time counts milliseconds.
+  @watershed 20_000_000_000
+
+  @doc false
+  @spec run(Python.value(), String.t()) :: Validate.result()
+  def run({tag, _text} = value, name) when tag in [:datetime, :date, :time, :timedelta, :decimal, :uuid],
+    do: if(fits?(tag, name), do: {:ok, value, 2, nil}, else: converted(value, name))
+
+  def run(value, "datetime.datetime"), do: result(datetime(value), value, "a date and time is expected")
+  def run(value, "datetime.date"), do: result(date(value), value, "a date is expected")
+  def run(value, "datetime.time"), do: result(time(value), value, "a time is expected")
+  def run(value, "datetime.timedelta"), do: result(duration(value), value, "a duration is expected")
+  def run(value, "decimal.Decimal"), do: result(decimal(value), value, "a decimal number is expected")
+  def run(value, "uuid.UUID"), do: result(uuid(value), value, "a UUID is expected")
+
+  defp fits?(tag, name), do: name |> String.split(".") |> List.last() |> String.downcase() == Atom.to_string(tag)
+
+  defp converted({:date, text}, "datetime.datetime"), do: lax({:datetime, text <> "T00:00:00"})
+  defp converted({:datetime, text} = value, "datetime.date"), do: result(date(text), value, "a date is expected")
+  defp converted(value, name), do: Validate.wrong("a value of #{name} is expected", value)
+
+  defp result({:ok, value}, _given, _what), do: lax(value)
+  defp result(:error, given, what), do: Validate.wrong(what, given)
+
+  defp lax(value), do: {:ok, value, 0, nil}
+
+  defp datetime(value) when is_number(value), do: unix(value)
+
+  defp datetime(value) when is_binary(value) do
+    text = Python.strip(value)
+
+    case Regex.run(@datetime, text) do
+      [_all | parts] -> iso(parts)
+      nil -> text |> numeric() |> unix()
+    end
+  end
+
+  defp datetime(_value), do: :error
+
+  defp iso([year, month, day | clock]) do
+    with {:ok, date} <- new_date(year, month, day),
+         {:ok, time, zone} <- clock(clock) do
+      {:ok, {:datetime, "#{Date.to_iso8601(date)}T#{time}#{zone}"}}
+    end
+  end
+
+  defp new_date(year, month, day) do
+    with {:error, _reason} <- Date.new(String.to_integer(year), String.to_integer(month), String.to_integer(day)),
+         do: :error
+  end
+
+  defp clock([]), do: {:ok, "00:00:00", ""}
+
+  defp clock([hour, minute | rest]) do
+    second = present(Enum.at(rest, 0), "00")
+    micro = rest |> Enum.at(1) |> present("") |> String.pad_trailing(6, "0") |> String.slice(0, 6)
+
+    with {:ok, _time} <- Time.new(String.to_integer(hour), String.to_integer(minute), String.to_integer(second)),
+         {:ok, zone} <- rest |> Enum.at(2) |> present("") |> zone() do
+      fraction = if micro == "000000", do: "", else: "." <> micro
+      {:ok, "#{hour}:#{minute}:#{second}#{fraction}", zone}
+    else
+      _error -> :error
+    end
+  end
+
+  defp present(text, default) when text in [nil, ""], do: default
+  defp present(text, _default), do: text
+
+  defp zone(""), do: {:ok, ""}
+  defp zone(zone) when zone in ["Z", "z"], do: {:ok, "+00:00"}
+
+  defp zone(zone) do
+    <<sign::utf8, digits::binary>> = zone
+    digits = digits |> String.replace(":", "") |> String.pad_trailing(4, "0")
+    <<hours::binary-size(2), minutes::binary-size(2)>> = digits
+
+    if String.to_integer(hours) < 24 and String.to_integer(minutes) < 60,
+      do: {:ok, "#{if sign == ?+, do: "+", else: "-"}#{hours}:#{minutes}"},
+      else: :error
+  end
+
+  defp numeric(text) do
+    if Regex.match?(~r/\A[+-]?\d+(\.\d*)?\z/, text), do: text |> Python.float() |> elem(1), else: :error
+  end
+
+  defp unix(value) when is_number(value) do
+    seconds = if abs(value) > @watershed, do: value / 1000, else: value
+
+    case DateTime.from_unix(round(seconds * 1_000_000), :microsecond) do
+      {:ok, datetime} -> {:ok, Python.from_elixir(datetime)}
+      {:error, _reason} -> :error
+    end
+  end
+
+  defp unix(_other), do: :error
+
+  defp date(value) when is_binary(value) do
+    with {:ok, {:datetime, <<date::binary-size(10), ?T, rest::binary>>}} <- datetime(value),
+         true <- String.starts_with?(rest, "00:00:00") and not String.contains?(rest, ".") do
+      {:ok, {:date, date}}
+    else
+      _other -> :error
+    end
+  end
+
+  defp date(value) when is_number(value) do
+    with {:ok, {:datetime, text}} <- unix(value), do: date(text)
+  end
+
+  defp date(_value), do: :error
+
+  defp time(value) when is_binary(value) do
+    with [_all | parts] <- Regex.run(@time, Python.strip(value)), {:ok, time, zone} <- clock(parts) do
+      {:ok, {:time, time <> zone}}
+    else
+      _other -> :error
+    end
+  end
+
+  defp time(value) when is_integer(value) and value in 0..86_399,
+    do: {:ok, {:time, value |> Time.from_seconds_after_midnight() |> Time.to_iso8601()}}
+
+  defp time(_value), do: :error
+
+  @iso_duration ~r/\A([+-]?)P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d+))?S)?)?\z/
+  @clock_duration ~r/\A([+-]?)(?:(\d+) ?(?:d|day|days),? ?)?(\d+):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?\z/
+
+  defp duration(value) when is_number(value), do: {:ok, {:timedelta, seconds(value)}}
+
+  defp duration(value) when is_binary(value) do
+    text = Python.strip(value)
+
+    case {Regex.run(@iso_duration, text), Regex.run(@clock_duration, text), numeric(text)} do
+      {[_all | parts], _clock, _number} when length(parts) > 1 -> {:ok, {:timedelta, seconds(iso_seconds(parts))}}
+      {_iso, [_all | parts], _number} -> {:ok, {:timedelta, seconds(clock_seconds(parts))}}
+      {_iso, _clock, number} when is_number(number) -> {:ok, {:timedelta, seconds(number)}}
+      _other -> :error
+    end
+  end
+
+  defp duration(_value), do: :error
+
+  defp iso_seconds([sign | parts]) do
+    [years, months, weeks, days, hours, minutes, seconds | fraction] = pad(parts, 8)
+    whole = days(years, months, weeks, days) * 86_400 + part(hours) * 3600 + part(minutes) * 60 + part(seconds)
+    signed(sign, whole + fraction(fraction))
+  end
+
+  defp days(years, months, weeks, days), do: part(years) * 365 + part(months) * 30 + part(weeks) * 7 + part(days)
+
+  defp clock_seconds([sign | parts]) do
+    [days, hours, minutes, seconds | fraction] = pad(parts, 5)
+    signed(sign, part(days) * 86_400 + part(hours) * 3600 + part(minutes) * 60 + part(seconds) + fraction(fraction))
+  end
+
+  defp pad(parts, count), do: parts ++ List.duplicate("", max(0, count - length(parts)))
+  defp part(""), do: 0
+  defp part(digits), do: String.to_integer(digits)
+  defp fraction([""]), do: 0
+  defp fraction([digits]), do: String.to_integer(digits) / :math.pow(10, byte_size(digits))
+  defp signed("-", seconds), do: -seconds
+  defp signed(_sign, seconds), do: seconds
+
+  defp seconds(value) do
+    {days, rest} = {div(trunc(value), 86_400), value - div(trunc(value), 86_400) * 86_400}
+    sign = if value < 0, do: "-", else: ""
+    "#{sign}P#{if days == 0, do: "", else: "#{abs(days)}D"}T#{abs(rest) |> trim()}S"
+  end
+
+  defp trim(value), do: if(trunc(value) == value, do: trunc(value), else: value)
+
+  defp decimal(value) when is_integer(value), do: {:ok, {:decimal, Integer.to_string(value)}}
+  defp decimal(value) when is_float(value), do: {:ok, {:decimal, value |> Python.repr() |> String.replace("e", "E")}}
+
+  defp decimal(value) when is_binary(value) do
+    text = value |> Python.strip() |> String.replace("_", "")
+
+    if Regex.match?(~r/\A[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\z/, text),
+      do: {:ok, {:decimal, String.upcase(text)}},
+      else: :error
+  end
+
+  defp decimal(_value), do: :error
+
+  defp uuid(value) when is_binary(value) do
+    hex =
+      value
+      |> String.downcase()
+      |> String.replace_prefix("urn:uuid:", "")
+      |> String.replace(~r/\A\{(.*)\}\z/, "\\1")
+      |> then(&if &1 =~ ~r/\A[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\z/, do: String.replace(&1, "-", ""), else: &1)
+
+    case hex =~ ~r/\A[0-9a-f]{32}\z/ && hex do
+      <<a::binary-size(8), b::binary-size(4), c::binary-size(4), d::binary-size(4), e::binary>> ->
+        {:ok, {:uuid, Enum.join([a, b, c, d, e], "-")}}
+
+      _other ->
+        :error
+    end
+  end
+
+  defp uuid(_value), do: :error
+end

@@ -1,0 +1,209 @@
+defmodule DSPex.Native.Signature.Builder do
+  @moduledoc "Signatures from fields as data, and from the declarations of `use DSPex.Signature`."
+
+  alias DSPex.Native.Python
+  alias DSPex.Native.Signature, as: Native
+  alias DSPex.Native.Signature.Schema
+  alias DSPex.Native.Signature.Type
+  alias DSPex.Signature.Field
+  alias DSPex.SignatureError
+
+  @constraints ~w(gt ge lt le multiple_of min_length max_length pattern)
+
+  @doc "See `DSPex.Signature.new/2`."
+  @spec build([map], keyword) :: {:ok, DSPex.Signature.t()} | {:error, SignatureError.t()}
+  def build(fields, options) do
+    registered = Native.types(options)
+
+    with {:ok, fields} <- each(fields, &field(&1, registered)),
+         :ok <- distinct(fields) do
+      {inputs, outputs} = Enum.split_with(fields, &(&1.role == :input))
+      {:ok, Native.build(inputs, outputs, options[:instructions], registered, options)}
+    end
+  end
+
+  defp each(items, function) do
+    items
+    |> Enum.reduce_while({:ok, []}, fn item, {:ok, done} ->
+      case function.(item) do
+        {:ok, made} -> {:cont, {:ok, [made | done]}}
+        {:error, error} -> {:halt, {:error, error}}
+      end
+    end)
+    |> then(&with {:ok, done} <- &1, do: {:ok, Enum.reverse(done)})
+  end
+
+  defp field(map, registered) do
+    map = if is_struct(map, DSPex.Ordered), do: DSPex.Ordered.to_map(map), else: map
+
+    with {:ok, name} <- name(map["name"]),
+         {:ok, role} <- role(map["role"], name),
+         {:ok, type} <- type(map, name, registered),
+         {:ok, constraints} <- constraints(map["constraints"] || [], name) do
+      options = [prefix: map["prefix"], desc: map["desc"], constraints: constraints, default: default(map)]
+      typed? = Map.get(map, "typed", is_binary(map["type"]) or not is_nil(map["schema"]))
+
+      case Native.field(name, role, type, typed?, options) do
+        {:ok, field} -> {:ok, field}
+        {:error, reason, suggestion} -> wrong(name, reason, suggestion)
+      end
+    end
+  end
+
+  defp name(name) when is_binary(name) and byte_size(name) <= 512 do
+    case Native.parse(name <> " -> ", []) do
+      {:ok, %{inputs: [%Field{name: ^name}]}} -> {:ok, name}
+      {:ok, _other} -> wrong(name, "`#{name}` cannot name a field", "Use letters, digits and `_`.")
+      {:error, error} -> wrong(name, error.reason, error.suggestion)
+    end
+  end
+
+  defp name(name), do: wrong(nil, "a field's name is a text, not #{inspect(name)}", "Give each field a `name`.")
+
+  defp role(role, _name) when role in ["input", :input], do: {:ok, :input}
+  defp role(role, _name) when role in ["output", :output], do: {:ok, :output}
+  defp role(role, name), do: wrong(name, "a field's role is input or output, not #{inspect(role)}", "Set its `role`.")
+
+  defp type(%{"schema" => schema}, name, _registered) when schema != nil do
+    if is_boolean(schema), do: {:ok, :any}, else: {:ok, Type.registered(name, schema)}
+  end
+
+  defp type(%{"type" => text}, name, registered) when is_binary(text) do
+    with {:error, error} <- Native.parse_type(text, types: registered), do: {:error, %{error | field: name}}
+  end
+
+  defp type(_map, _name, _registered), do: {:ok, :str}
+
+  defp constraints(constraints, name) do
+    constraints = Enum.map(constraints, fn {key, value} -> {Kernel.to_string(key), value} end)
+
+    case Enum.find(constraints, fn {key, _value} -> key not in @constraints end) do
+      nil -> {:ok, constraints}
+      {key, _value} -> wrong(name, "`#{key}` is no constraint", "Known are #{Enum.join(@constraints, ", ")}.")
+    end
+  end
+
+  defp default(%{"default" => value}), do: {:ok, Python.from_elixir(value)}
+  defp default(_map), do: nil
+
+  defp distinct(fields) do
+    case fields -- Enum.uniq_by(fields, & &1.name) do
+      [] ->
+        :ok
+
+      [%Field{name: name} | _more] ->
+        wrong(name, "the field `#{name}` stands twice", "Give each field a name of its own.")
+    end
+  end
+
+  defp wrong(name, reason, suggestion),
+    do: {:error, %SignatureError{field: name, reason: reason, suggestion: suggestion}}
+
+  @doc "An object schema of fields with their descriptions and constraints, and the definitions it points to."
+  @spec object([Field.t()], map) :: {Schema.schema(), map}
+  def object(fields, defs) do
+    {properties, defs} = Enum.map_reduce(fields, defs, &property/2)
+    required = for %Field{default: :none, name: name} <- fields, do: name
+
+    {{[
+        {"type", "object"},
+        {"properties", {properties}},
+        {"required", required},
+        {"additionalProperties", false}
+      ]}, defs}
+  end
+
+  defp property(%Field{} = field, defs) do
+    metadata = field.metadata ++ [{:field, field.constraints}]
+    {{pairs}, defs} = inner({:annotated, field.type, metadata}, defs)
+    {{field.name, {List.keystore(pairs, "description", 0, {"description", field.desc})}}, defs}
+  end
+
+  defp inner(type, defs) do
+    Schema.inner(type, defs)
+  catch
+    :no_schema -> {{[]}, defs}
+  end
+
+  @doc "The fields of a declaration, as a quoted list of maps or a text."
+  @spec declaration(Macro.t(), Macro.Env.t()) :: Macro.t()
+  def declaration(text, _env) when is_binary(text), do: text
+
+  # `a: t, b: t -> c: t` reaches a macro as one keyword list whose last type is the arrow.
+  def declaration([{:->, _meta, [inputs, outputs]}], env), do: sides(inputs, outputs, env)
+
+  def declaration(other, env) do
+    raise CompileError,
+      file: env.file,
+      line: env.line,
+      description: "a signature is a text or `name: type -> name: type`, not #{Macro.to_string(other)}"
+  end
+
+  defp sides(inputs, outputs, env), do: quoted(inputs, "input", env) ++ quoted(outputs, "output", env)
+
+  defp quoted(fields, role, _env) do
+    for {name, type} <- fields |> List.wrap() |> List.flatten() do
+      quote do: {unquote(Atom.to_string(name)), unquote(role), unquote(type)}
+    end
+  end
+
+  @doc "The signature of a declaration; raises `DSPex.SignatureError`, at compile time of the module that declares it."
+  @spec declare!(String.t() | [{String.t(), String.t(), term}], String.t() | nil, map | nil, module) ::
+          DSPex.Signature.t()
+  def declare!(declaration, instructions, types, module) do
+    name = module |> Module.split() |> List.last()
+    options = [instructions: instructions, types: types || %{}, name: name]
+    declaration |> declared(options) |> bang!()
+  end
+
+  defp declared(text, options) when is_binary(text), do: Native.parse(text, options)
+  defp declared(fields, options), do: fields |> Enum.map(&declared_field/1) |> build(options)
+
+  defp declared_field({name, role, {type, options}}) when is_list(options) and options != [] do
+    if Keyword.keyword?(options) do
+      {desc, constraints} = Keyword.pop(options, :desc)
+      Map.merge(declared_field({name, role, type}), %{"desc" => desc, "constraints" => constraints})
+    else
+      %{"name" => name, "role" => role, "type" => type_text({type, options})}
+    end
+  end
+
+  defp declared_field({name, role, type}), do: %{"name" => name, "role" => role, "type" => type_text(type)}
+
+  @simple %{string: "str", integer: "int", float: "float", boolean: "bool", any: "Any", map: "dict", list: "list"}
+  @more %{
+    bytes: "bytes",
+    date: "datetime.date",
+    datetime: "datetime.datetime",
+    time: "datetime.time",
+    uuid: "uuid.UUID"
+  }
+  @dspy %{
+    decimal: "decimal.Decimal",
+    image: "dspy.Image",
+    history: "dspy.History",
+    code: "dspy.Code",
+    tool: "dspy.Tool"
+  }
+  @words @simple |> Map.merge(@more) |> Map.merge(@dspy)
+
+  defp type_text(text) when is_binary(text), do: text
+  defp type_text(word) when is_map_key(@words, word), do: @words[word]
+  defp type_text({:list, type}), do: "list[#{type_text(type)}]"
+  defp type_text({:set, type}), do: "set[#{type_text(type)}]"
+  defp type_text({:map, key, value}), do: "dict[#{type_text(key)}, #{type_text(value)}]"
+  defp type_text({:optional, type}), do: "Optional[#{type_text(type)}]"
+  defp type_text({:union, types}), do: "Union[#{Enum.map_join(types, ", ", &type_text/1)}]"
+  defp type_text({:tuple, types}), do: "tuple[#{Enum.map_join(types, ", ", &type_text/1)}]"
+
+  defp type_text({:one_of, values}) do
+    Type.to_text({:literal, Enum.map(values, &Python.from_elixir/1)})
+  end
+
+  # An unknown word goes to the parser, which knows what to suggest.
+  defp type_text(other) when is_atom(other), do: Atom.to_string(other)
+  defp type_text(other), do: inspect(other)
+
+  defp bang!({:ok, signature}), do: signature
+  defp bang!({:error, error}), do: raise(error)
+end
