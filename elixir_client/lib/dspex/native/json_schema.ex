@@ -97,7 +97,7 @@ defmodule DSPex.Native.JsonSchema do
   defp check(schema, true) when is_boolean(schema), do: :ok
 
   defp check(schema, true) when is_map(schema) do
-    case Evaluator.run(Meta.compiled(), schema) do
+    case Evaluator.run(meta_schema(), schema) do
       {:ok, []} -> :ok
       {:ok, problems} -> {:error, malformed(problems)}
       {:limit, message} -> {:error, Error.new(:limit_exceeded, "the schema is too large: " <> message)}
@@ -107,6 +107,20 @@ defmodule DSPex.Native.JsonSchema do
   defp check(other, true) do
     message = "a JSON Schema is a map, true or false, not #{inspect(other, limit: 5, printable_limit: 60)}"
     {:error, Error.new(:invalid_input, message)}
+  end
+
+  # Compiled once for the node, when the first schema is checked.
+  defp meta_schema do
+    case :persistent_term.get(__MODULE__, nil) do
+      nil ->
+        {:ok, compiled} = Compiler.compile(%{"$ref" => Meta.dialect()}, Meta.documents())
+        schema = struct!(__MODULE__, compiled)
+        :persistent_term.put(__MODULE__, schema)
+        schema
+
+      schema ->
+        schema
+    end
   end
 
   defp malformed(problems) do

@@ -4,8 +4,6 @@ defmodule DSPex.Native.JsonSchema.Meta do
   without a network.
   """
 
-  alias DSPex.Native.JsonSchema.Compiler
-
   @external_resource Path.expand("../../../../../proto/json_schema/draft2020-12.json", __DIR__)
   @dialect "https://json-schema.org/draft/2020-12/schema"
   @vocabularies Enum.map(
@@ -34,19 +32,4 @@ defmodule DSPex.Native.JsonSchema.Meta do
   @doc "The meta-schema documents: the dialect's, then one for each vocabulary."
   @spec documents() :: [map]
   def documents, do: @documents
-
-  @doc "The dialect's meta-schema, compiled once for the node."
-  @spec compiled() :: DSPex.Native.JsonSchema.t()
-  def compiled do
-    case :persistent_term.get(__MODULE__, nil) do
-      nil ->
-        {:ok, compiled} = Compiler.compile(%{"$ref" => @dialect}, @documents)
-        schema = struct!(DSPex.Native.JsonSchema, compiled)
-        :persistent_term.put(__MODULE__, schema)
-        schema
-
-      schema ->
-        schema
-    end
-  end
 end
