@@ -56,7 +56,7 @@ async def run(
     except Exception as error:
         raise to_bridge_error(error) from error
     finally:
-        scope.cancelled = True
+        scope.end()
         leave_scope(token)
 
 

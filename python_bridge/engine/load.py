@@ -32,6 +32,16 @@ def load_engine(settings: Settings, **given: Any) -> "DSPyEngine":
     return DSPyEngine(settings, **given)
 
 
+def preload() -> None:
+    """Import dspy and the engine, and set nothing up: unlike the rest, this may be done in any thread.
+
+    Raises:
+        ImportError: dspy is missing.
+    """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+    import python_bridge.engine.engine  # noqa: F401 - for its effect
+
+
 def boot() -> None:
     """Import dspy and set it up: no history, no trace, no disk cache, no network on import. Does its work once.
 
@@ -67,4 +77,4 @@ def check_version(version: str) -> None:
         )
 
 
-__all__ = ["boot", "check_version", "load_engine"]
+__all__ = ["boot", "check_version", "load_engine", "preload"]

@@ -1,15 +1,19 @@
 """What belongs to one call while it runs, reachable from tools and LMs in its task and its threads."""
 
 import asyncio
+import concurrent.futures
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from python_bridge.engine.interface import CallContext
 from python_bridge.errors import BridgeError
 
 if TYPE_CHECKING:
     from python_bridge.engine.streaming.sink import StreamSink
+
+T = TypeVar("T")
 
 
 class Usage:
@@ -58,11 +62,31 @@ class CallScope:
     stream: "StreamSink | None" = None
     cancelled: bool = False
     tool_calls: int = 0
+    _pending: set[concurrent.futures.Future[Any]] = field(default_factory=set[concurrent.futures.Future[Any]])
 
-    def check(self) -> None:
-        """Raise `cancelled` in a thread whose call was given up."""
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the call's loop from one of its threads, and wait for it there.
+
+        Raises:
+            BridgeError: `cancelled` when the call was given up, before or meanwhile.
+        """
         if self.cancelled:
+            coroutine.close()
             raise BridgeError("cancelled", "the call was cancelled while it ran in a thread")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        self._pending.add(future)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise BridgeError("cancelled", "the call was cancelled while it ran in a thread") from None
+        finally:
+            self._pending.discard(future)
+
+    def end(self) -> None:
+        """The call is over: what its threads still wait for is cancelled."""
+        self.cancelled = True
+        for future in list(self._pending):
+            future.cancel()
 
 
 _current: ContextVar[CallScope] = ContextVar("python_bridge_call_scope")

@@ -39,12 +39,11 @@ class ClientTool:
         scope = current_scope()
         if scope is None:
             raise BridgeError("tool_error", f"the tool `{self.name}` was called outside of a call")
-        scope.check()
         coroutine = self._call(scope, arguments)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run_coroutine_threadsafe(coroutine, scope.loop).result()
+            return scope.run(coroutine)
         return coroutine
 
     async def _call(self, scope: CallScope, arguments: dict[str, Any]) -> Any:

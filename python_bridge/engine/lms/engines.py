@@ -1,15 +1,21 @@
-"""Which engine speaks to which provider."""
+"""Which engine and which wire speak to which provider."""
 
+import urllib.request
 from typing import Any
+from urllib.parse import urlsplit
 
 from dspy.clients.engines.lm15_engine import AsyncLM15Engine, LM15Engine
 from dspy.lm15 import RouterConfig, Timeouts
 
+from python_bridge.engine.lms.answers import Wire
+from python_bridge.engine.lms.chat_wire import ChatWire
 from python_bridge.settings import LmSettings
+
+OPENAI = "https://api.openai.com/v1"
 
 
 def engines_for(settings: LmSettings, key: str | None) -> tuple[Any, Any]:
-    """Return the synchronous and the asynchronous engine for one LM; each holds its own connections."""
+    """Return DSPy's synchronous and asynchronous engine for one LM; each holds its own connections."""
     provider = settings.model.partition("/")[0]
     door = {"openai": "openai-chat"}.get(provider, provider)
     timeouts = None
@@ -23,4 +29,21 @@ def engines_for(settings: LmSettings, key: str | None) -> tuple[Any, Any]:
     return LM15Engine(config), AsyncLM15Engine(config)
 
 
-__all__ = ["engines_for"]
+def wire_for(settings: LmSettings, key: str | None) -> Wire | None:
+    """Return our own wire where the model is behind OpenAI's API, else ``None``: DSPy's engine is used then.
+
+    A proxy that the environment prescribes is for DSPy's engine too.
+    """
+    if settings.model.partition("/")[0] != "openai":
+        return None
+    url = settings.api_base or OPENAI
+    return None if _is_proxied(url) else ChatWire(settings.model, url, key, settings.timeout)
+
+
+def _is_proxied(url: str) -> bool:
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(parts.netloc)
+
+
+__all__ = ["OPENAI", "engines_for", "wire_for"]

@@ -1,7 +1,7 @@
 """A `dspy.LM` that stays on the loop: no thread hops, our own retries, streaming with backpressure.
 
 DSPy's own `LM.acall` goes through a thread two to four times a call. This one makes the request and reads the
-response in place, by an engine with `complete` and `stream` (`dspy.lm15`'s contract).
+answer in place.
 """
 
 import asyncio
@@ -10,31 +10,29 @@ from typing import Any
 
 import dspy
 from dspy import lm15
-from dspy._vendor.lm15.result import StreamAccumulator
 from dspy.clients.call_context import stream_emitted
-from dspy.clients.call_result import legacy_output, usage_dict
-from dspy.clients.engines.stream_guard import achecked_stream
-from dspy.clients.errors import error_boundary
-from dspy.lm15 import request_from_openai_chat
+from dspy.clients.errors import wrap_error
 from dspy.utils.callback import with_callbacks
 from dspy.utils.exceptions import is_retryable_lm_error
 
-from python_bridge.engine.lms.pricing import price
+from python_bridge.engine.lms.answers import Answer, Wire
+from python_bridge.engine.lms.lm15_wire import Lm15Wire
 from python_bridge.engine.lms.response_format import response_format
 from python_bridge.engine.scope import current_scope
 
 _MAX_WAIT = 60.0
-_NOT_SENT = ("n", "num_generations", "rollout_id", "cache", "prompt_cache")
+_NOT_SENT = frozenset({"n", "num_generations", "rollout_id", "cache", "prompt_cache"})
 
 
 class LeanLM(dspy.LM):
-    """An LM over an asynchronous engine.
+    """An LM over a wire.
 
     Args:
         model: as in `dspy.LM`.
-        engine, async_engine: `dspy.lm15` engines; the synchronous one is used outside of calls only.
+        engine, async_engine: `dspy.lm15` engines; they serve what does not come through `acall` with messages.
+        wire: speaks to the provider; ``None`` makes one of `async_engine`.
         retries: how often an error that may pass is tried again, waiting `Retry-After` or 1, 2, 4 … seconds.
-        timeout: seconds for one request, a stream's start included; ``None`` leaves it to the engine.
+        timeout: seconds for one answer that does not stream; ``None`` leaves it to the wire.
         options: default parameters (`temperature`, `max_tokens`, …).
     """
 
@@ -44,49 +42,46 @@ class LeanLM(dspy.LM):
         *,
         engine: Any,
         async_engine: Any,
+        wire: Wire | None = None,
         retries: int = 0,
         timeout: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, engine=engine, async_engine=async_engine, cache=False, num_retries=0, **options)
         self.retries = retries
-        self._engine_in_loop: Any = async_engine
         self.request_timeout = timeout
+        self.wire: Wire = wire or Lm15Wire(model, async_engine)
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """Run on the call's loop when a module calls from a thread, so that a cancel reaches the request."""
         scope = current_scope()
         if scope is None or _on_loop():
             return super().__call__(prompt, messages=messages, **kwargs)
-        scope.check()
-        return asyncio.run_coroutine_threadsafe(self.acall(prompt, messages=messages, **kwargs), scope.loop).result()
+        return scope.run(self.acall(prompt, messages=messages, **kwargs))
 
     @with_callbacks
     async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """Return the outputs of a legacy call: a list of texts, or of maps where there is more than text."""
         if isinstance(prompt, lm15.Request) or "request" in kwargs:
             return await super().acall(prompt, messages=messages, **kwargs)
-        body = {**self.kwargs, **kwargs}
-        count = body.get("n") or body.get("num_generations") or 1
-        with error_boundary(self.model, provider=self._provider_name):
-            request = self._request(prompt, messages, body)
+        merged = {**self.kwargs, **kwargs}
+        count = merged.get("n") or merged.get("num_generations") or 1
+        body = self._body(prompt, messages, merged)
         if count == 1:
-            return [await self._candidate(request, body)]
-        return await self._candidates(request, body, count)
+            return [await self._candidate(body)]
+        return await self._candidates(body, count)
 
-    def _request(self, prompt: Any, messages: Any, body: dict[str, Any]) -> lm15.Request:
-        sent = {key: value for key, value in body.items() if value is not None and key not in _NOT_SENT}
-        if "response_format" in sent:
-            sent["response_format"] = response_format(sent["response_format"])
-        return request_from_openai_chat(
-            {"model": self.model, "messages": messages or [{"role": "user", "content": prompt}], **sent}
-        )
+    def _body(self, prompt: Any, messages: Any, merged: dict[str, Any]) -> dict[str, Any]:
+        body = {key: value for key, value in merged.items() if value is not None and key not in _NOT_SENT}
+        if "response_format" in body:
+            body["response_format"] = response_format(body["response_format"])
+        return {"model": self.model, "messages": messages or [{"role": "user", "content": prompt}], **body}
 
-    async def _candidates(self, request: lm15.Request, body: dict[str, Any], count: int) -> list[Any]:
+    async def _candidates(self, body: dict[str, Any], count: int) -> list[Any]:
         """Ask for several answers at once. Only the first one streams: a stream has one text a field."""
-        first = asyncio.ensure_future(self._candidate(request, body))
+        first = asyncio.ensure_future(self._candidate(body))
         with dspy.context(send_stream=None):
-            rest = [asyncio.ensure_future(self._candidate(request, body)) for _ in range(count - 1)]
+            rest = [asyncio.ensure_future(self._candidate(body)) for _ in range(count - 1)]
         tasks = [first, *rest]
         try:
             return list(await asyncio.gather(*tasks))
@@ -94,56 +89,58 @@ class LeanLM(dspy.LM):
             for task in tasks:
                 task.cancel()
 
-    async def _candidate(self, request: lm15.Request, body: dict[str, Any]) -> Any:
-        response = await self._with_retries(request)
-        self._record(response)
-        output = legacy_output(response, logprobs=bool(body.get("logprobs")))
-        return output["text"] if len(output) == 1 else output
-
-    async def _with_retries(self, request: lm15.Request) -> lm15.Response:
+    async def _candidate(self, body: dict[str, Any]) -> Any:
         attempt = 0
         while True:
             progress = _Progress()
             try:
-                with error_boundary(self.model, provider=self._provider_name, unexpected=True):
-                    return await self._attempt(request, progress)
-            except Exception as error:
+                answer = await self._attempt(body, progress)
+            except Exception as raised:
+                error = wrap_error(raised, model=self.model, provider=self._provider_name)
                 if attempt >= self.retries or progress.emitted or not is_retryable_lm_error(error):
-                    raise
+                    raise error from raised
                 await asyncio.sleep(_delay(error, attempt))
-            attempt += 1
+                attempt += 1
+            else:
+                self._record(answer)
+                return answer.output
 
-    async def _attempt(self, request: lm15.Request, progress: "_Progress") -> lm15.Response:
+    async def _attempt(self, body: dict[str, Any], progress: "_Progress") -> Answer:
         sink = dspy.settings.send_stream
         if sink is not None:
-            return await self._stream(request, sink, progress)
+            return await self._stream(body, sink, progress)
+        if self.request_timeout is None:
+            return await self.wire.complete(body)
         try:
             async with asyncio.timeout(self.request_timeout):
-                return await self._engine_in_loop.complete(request)
-        except TimeoutError:
+                return await self.wire.complete(body)
+        except TimeoutError as error:
+            if isinstance(error, lm15.TimeoutError):
+                raise
             raise lm15.TimeoutError(
-                f"no answer within {self.request_timeout} s", provider=self._provider_name
+                f"no answer within {self.request_timeout:g} s", provider=self._provider_name
             ) from None
 
-    async def _stream(self, request: lm15.Request, sink: Any, progress: "_Progress") -> lm15.Response:
-        accumulator = StreamAccumulator(request)
-        answer = sink.open(dspy.settings.caller_predict)
-        # Closes the engine's stream, and so the provider's connection, when this task is cancelled.
-        events = achecked_stream(self._engine_in_loop.stream(request), provider=self._provider_name)
-        async with aclosing(events):
-            async for event in events:
-                accumulator.push(event)
-                if event.type == "delta" and event.delta.type == "text":
-                    progress.note(await answer.feed(event.delta.text))
-        progress.note(await answer.finish())
-        return accumulator.response()
+    async def _stream(self, body: dict[str, Any], sink: Any, progress: "_Progress") -> Answer:
+        stream = sink.open(dspy.settings.caller_predict)
+        answer: Answer | None = None
+        async with aclosing(self.wire.stream(body)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    answer = piece
+                else:
+                    progress.note(await stream.feed(piece))
+        progress.note(await stream.finish())
+        if answer is None:
+            raise lm15.StreamAssemblyError("the stream ended before the answer was complete")
+        return answer
 
-    def _record(self, response: lm15.Response) -> None:
+    def _record(self, answer: Answer) -> None:
         tracker = dspy.settings.usage_tracker
         if tracker is not None:
-            tracker.add_usage(self.model, usage_dict(response, self._provider_name))
-            if (scope := current_scope()) is not None:
-                scope.usage.add_cost(price(self, response))
+            tracker.add_usage(self.model, answer.usage)
+        if (scope := current_scope()) is not None:
+            scope.usage.add_cost(answer.cost)
 
 
 class _Progress:

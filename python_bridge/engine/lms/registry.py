@@ -6,7 +6,7 @@ from typing import Any
 
 import dspy
 
-from python_bridge.engine.lms.engines import engines_for
+from python_bridge.engine.lms.engines import engines_for, wire_for
 from python_bridge.engine.lms.lean import LeanLM
 from python_bridge.engine.offline import MODEL as OFFLINE
 from python_bridge.engine.offline import build as build_offline
@@ -63,9 +63,7 @@ class LmRegistry:
     async def close(self) -> None:
         """Close the connections of every LM."""
         for lm in self._lms.values():
-            close = getattr(lm._async_engine_spec, "aclose", None)
-            if close is not None:
-                await close()
+            await lm.wire.aclose()
 
 
 def _make(name: str, settings: LmSettings) -> LeanLM:
@@ -78,6 +76,7 @@ def _make(name: str, settings: LmSettings) -> LeanLM:
         settings.model,
         engine=engine,
         async_engine=async_engine,
+        wire=wire_for(settings, key),
         retries=settings.retries,
         timeout=settings.timeout,
         **options,

@@ -114,15 +114,13 @@ async def test_parameters_of_the_call_win_over_those_of_the_program_and_of_the_l
 @pytest.mark.req("OWN-2", "NFR1.2.2")
 async def test_a_hundred_calls_with_different_lms_in_one_loop_do_not_mix(make_engine: Make) -> None:
     gate = Gate()
-    lms = {
-        f"lm{index}": ScriptedLM([Answer(fields={"answer": f"from {index}"}, gate=gate)], model=f"scripted/{index}")
-        for index in range(100)
-    }
+    waiting = [Answer(fields={"answer": f"from {index}"}, gate=gate) for index in range(100)]
+    lms = {f"lm{index}": ScriptedLM([answer], model=f"scripted/{index}") for index, answer in enumerate(waiting)}
     engine = make_engine(lms={name: scripted.lm for name, scripted in lms.items()})
     program = engine.compile({"format": 1, "kind": "predict", "signature": "q -> answer"})
     calls = [asyncio.ensure_future(program.call({"q": name}, CallOptions(lm=name), CallContext(name))) for name in lms]
-    while sum(len(scripted.asked) for scripted in lms.values()) < 100:
-        await asyncio.sleep(0)
+    for answer in waiting:
+        await answer.reached.passed()
     gate.open()
     for index, result in enumerate(await asyncio.gather(*calls)):
         assert (result.outputs, result.model) == ({"answer": f"from {index}"}, f"scripted/{index}")

@@ -51,8 +51,10 @@ def test_types_are_those_that_were_written() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "os.system", "antigravity.Thing", "antigravity", "__import__('os')", "pydantic.ImportString", "typing.ForwardRef",
-        "int.__class__", "dspy.__doc__", "list.__class__[0]", "datetime.datetime.now", "sys.modules", "typing.typing.Any",
+        "os.system", "antigravity.Thing", "antigravity", "__import__('os')", "pydantic.ImportString",
+        "typing.ForwardRef",
+        "int.__class__", "dspy.__doc__", "list.__class__[0]", "datetime.datetime.now", "sys.modules",
+        "typing.typing.Any",
         "lambda: 1", "dspy.settings", "builtins.eval", "uuid", "collections.OrderedDict", "Callable[..., int]", "type",
     ],
 )  # fmt: skip
@@ -180,8 +182,12 @@ def test_what_is_read_equals_what_dspy_reads(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab1_:,->[]()|.'\"= \n\\#*intsrLeal", max_size=40))
 def test_any_text_gives_a_signature_or_a_signature_error(text: str) -> None:
+    assert outcome(text) in (None, ("signature_error", True))
+
+
+def outcome(text: str) -> tuple[str, bool] | None:
     try:
         spec_from_text(text)
     except BridgeError as error:
-        assert error.kind == "signature_error"
-        assert "^" in error.message
+        return error.kind, "^" in error.message
+    return None

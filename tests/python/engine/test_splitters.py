@@ -49,7 +49,8 @@ SIZES = st.lists(st.integers(0, 12), max_size=60)
 @settings(max_examples=150, deadline=None)
 @given(TEXTS, TEXTS, SIZES)
 def test_chat_answers_give_what_the_adapter_reads(thought: str, answer: str, sizes: list[int]) -> None:
-    completion = f"preamble\n[[ ## thought ## ]]\n{thought}\n\n[[ ## answer ## ]]\n{answer}\n[[ ## n ## ]]\n1\n[[ ## completed ## ]]\n"
+    beginning = f"preamble\n[[ ## thought ## ]]\n{thought}\n\n[[ ## answer ## ]]\n{answer}\n"
+    completion = beginning + "[[ ## n ## ]]\n1\n[[ ## completed ## ]]\n"
     read = dspy.ChatAdapter().parse(SIGNATURE, completion)
     streamed = run(ChatSplitter(FIELDS), cut(completion, sizes))
     assert {name: streamed[name].splitlines() for name in ("thought", "answer")} == {
