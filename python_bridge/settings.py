@@ -10,6 +10,7 @@ from typing import Any, get_args
 _PREFIX = "DSPEX_"
 _BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 ADAPTERS = ("chat", "json", "xml")
+ENGINES = ("dspy", "scripted")
 
 
 class SettingsError(ValueError):
@@ -58,6 +59,7 @@ class Settings:
         max_programs: compiled programs that are kept.
         drain_ms: grace for requests in flight when the worker is told to end.
         listen: ``"stdio"``, ``"unix:/path"`` or ``"tcp:127.0.0.1:port"`` (port 0: any).
+        engine: ``"dspy"``, or ``"scripted"`` (`python_bridge.testing.engine`: for tests of clients, without dspy).
         token: what clients must send in `initialize`; on TCP always needed, made up when not given.
     """
 
@@ -75,6 +77,7 @@ class Settings:
     max_programs: int = 256
     drain_ms: int = 5000
     listen: str = "stdio"
+    engine: str = "dspy"
     token: str | None = field(default=None, repr=False)
 
 
@@ -216,6 +219,8 @@ def _check(settings: Settings, source: str) -> None:
             raise SettingsError(f"{name} ({source}) must be at least {least}, it is {getattr(settings, name)}")
     if settings.adapter not in ADAPTERS:
         raise SettingsError(f"adapter ({source}) must be one of {', '.join(ADAPTERS)}, it is {settings.adapter!r}")
+    if settings.engine not in ENGINES:
+        raise SettingsError(f"engine ({source}) must be one of {', '.join(ENGINES)}, it is {settings.engine!r}")
     if settings.max_frame_bytes >= 1 << 29:
         raise SettingsError(f"max_frame_bytes ({source}) must be below {1 << 29}")
     if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:")):
@@ -223,4 +228,4 @@ def _check(settings: Settings, source: str) -> None:
         raise SettingsError(f"listen ({source}) {text}, it is {settings.listen!r}")
 
 
-__all__ = ["ADAPTERS", "LmSettings", "Settings", "SettingsError", "apply_settings", "load_settings"]
+__all__ = ["ADAPTERS", "ENGINES", "LmSettings", "Settings", "SettingsError", "apply_settings", "load_settings"]

@@ -43,6 +43,8 @@ class ClientConnection(Connection):
 
     def _receive_response(self, response: Response) -> Event | None:
         event = super()._receive_response(response)
+        if response.id is None:  # an error about something that the other side could not read
+            return response
         if event is not None and response.id == self.initialize_id and response.error is None:
             self._read_hello(response.result)
         return event

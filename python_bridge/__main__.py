@@ -1,0 +1,37 @@
+"""Entry of `python-bridge` and of `python -m python_bridge`."""
+
+import sys
+
+EXIT_USAGE = 2
+_HELP = {"--help", "-h"}
+
+
+def main() -> int:
+    """Run the command line; return the exit status.
+
+    `worker` takes a short way that imports neither typer nor rich.
+    """
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["worker"] and not _HELP.intersection(arguments):
+        return _run_worker(arguments[1:])
+    from python_bridge.cli.app import run
+
+    return run()
+
+
+def _run_worker(arguments: list[str]) -> int:
+    from python_bridge.cli.worker_flags import settings_from
+    from python_bridge.settings import SettingsError
+
+    try:
+        settings = settings_from(arguments)
+    except SettingsError as error:
+        print(f"python-bridge worker: {error}", file=sys.stderr)  # noqa: T201 - the message is for people
+        return EXIT_USAGE
+    from python_bridge.worker.main import run_worker
+
+    return run_worker(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

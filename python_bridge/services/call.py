@@ -1,0 +1,163 @@
+"""One request under way: its task, deadline, stream and tool calls. It gives exactly one answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.protocol.messages import Request
+from python_bridge.services.faults import to_bridge_error
+
+if TYPE_CHECKING:
+    from python_bridge.services.conversation import Conversation
+
+Handler = Callable[["Call", Any], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Timing:
+    """Loop times in seconds: when the frame was read, and when the work began."""
+
+    received: float
+    started: float | None = None
+
+
+class Call:
+    """A request that a task works on.
+
+    The answer goes out at once when the deadline passes or the client cancels; the task is cancelled then, and
+    counts as abandoned until it has really ended.
+    """
+
+    __slots__ = (
+        "_credit",
+        "_handler",
+        "_params",
+        "_timer",
+        "answered",
+        "conversation",
+        "deadline",
+        "request",
+        "serial",
+        "task",
+        "timing",
+    )
+
+    def __init__(self, conversation: "Conversation", request: Request, handler: Handler, params: Any) -> None:
+        loop = conversation.dispatcher.loop
+        self.conversation = conversation
+        self.request = request
+        self.serial = conversation.dispatcher.next_serial()
+        self.answered = False
+        self.timing = Timing(loop.time())
+        self._handler = handler
+        self._params = params
+        self._credit: asyncio.Event | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.deadline: float | None = None
+        if request.meta.deadline_ms is not None:
+            self.deadline = self.timing.received + request.meta.deadline_ms / 1000
+            self._timer = loop.call_at(self.deadline, self._time_out)
+        self.task = loop.create_task(self._run())
+
+    # -- life -------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        dispatcher = self.conversation.dispatcher
+        try:
+            if not dispatcher.ready.done():
+                await asyncio.shield(dispatcher.ready)
+            await dispatcher.admission.enter()
+            self.timing.started = dispatcher.loop.time()
+            try:
+                result = await self._handler(self, self._params)
+            finally:
+                dispatcher.admission.leave(dispatcher.loop.time() - self.timing.started)
+        except BaseException as exception:
+            self.fail(to_bridge_error(exception, self.request.method, debug=dispatcher.settings.debug))
+            if not isinstance(exception, Exception | asyncio.CancelledError):
+                raise
+        else:
+            self.respond(result)
+
+    def respond(self, result: Any) -> None:
+        """Answer with a result, unless the answer was given already."""
+        if self._close():
+            self.conversation.respond(self.request.id, result)
+
+    def fail(self, error: BridgeError) -> None:
+        """Answer with an error, unless the answer was given already."""
+        if self._close():
+            self.conversation.fail(self.request.id, error)
+
+    def stop(self, error: BridgeError) -> None:
+        """Answer with `error` now and stop the work."""
+        self.fail(error)
+        self.task.cancel()
+        self.grant()
+
+    def _time_out(self) -> None:
+        text = (
+            f"the deadline of {self.request.meta.deadline_ms} ms for {self.request.method} passed; the work was stopped"
+        )
+        self.stop(BridgeError("timeout", text))
+
+    def _close(self) -> bool:
+        if self.answered:
+            return False
+        self.answered = True
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    # -- what handlers use ------------------------------------------------------------------------------------
+
+    @property
+    def request_id(self) -> str:
+        """A text that is unique within the worker."""
+        return f"{self.conversation.dispatcher.identity.worker_id}-{self.serial}"
+
+    def remaining_s(self) -> float | None:
+        """Seconds until the deadline, ``None`` without one."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - self.conversation.dispatcher.loop.time())
+
+    async def emit(self, event: dict[str, Any]) -> None:
+        """Send a stream event; wait for credit, and for the client to read.
+
+        Raises:
+            asyncio.CancelledError: the request has been answered: nobody listens any more.
+            BridgeError: the event cannot be sent.
+        """
+        while True:
+            if not self.conversation.outlet.is_writable():
+                await self.conversation.outlet.writable()
+            if self.answered:
+                raise asyncio.CancelledError
+            if self.conversation.emit(self.request.id, event):
+                return
+            self._credit = asyncio.Event()
+            await self._credit.wait()
+
+    def grant(self) -> None:
+        """Wake the stream: there is credit, or it ends."""
+        if self._credit is not None:
+            self._credit.set()
+
+    async def call_tool(self, tool: str, arguments: dict[str, Any], call_id: str, timeout_s: float | None) -> Any:
+        """Let the client run one of its tools and return the value.
+
+        Raises:
+            BridgeError: `tool_error`.
+        """
+        limits = [limit for limit in (timeout_s, self.remaining_s()) if limit is not None]
+        params = {"tool": tool, "arguments": arguments, "call_id": call_id, "request_id": self.request.id}
+        meta: dict[str, Any] = {"deadline_ms": max(1, int(min(limits) * 1000))} if limits else {}
+        if self.request.meta.traceparent is not None:
+            meta["traceparent"] = self.request.meta.traceparent
+        return await self.conversation.call_tool(params, meta, min(limits, default=None))
+
+
+__all__ = ["Call", "Handler", "Timing"]

@@ -1,0 +1,250 @@
+"""The one dispatcher of a process: ids, deadlines, admission, and the life of the worker as its clients see it."""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.protocol.messages import Request
+from python_bridge.protocol.operations import InitializeParams, Nothing, ShutdownParams
+from python_bridge.protocol.params import read_params
+from python_bridge.protocol.server import ServerConnection
+from python_bridge.services.admission import Admission
+from python_bridge.services.call import Call
+from python_bridge.services.conversation import Conversation, Outlet
+from python_bridge.services.faults import to_bridge_error
+from python_bridge.services.identity import Identity
+from python_bridge.settings import Settings
+from python_bridge.wire.values import Limits
+
+
+class Way(Enum):
+    """How an operation is worked on."""
+
+    CONTROL = "at once, in every state"
+    INLINE = "at once when the engine is ready: it neither waits nor streams"
+    WORK = "in a task of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method.
+
+    Attributes:
+        params: dataclass of its parameters.
+        handler: ``handler(call, params)``; for `Way.WORK` a coroutine function with a `Call`, else a function that gets
+            the `Conversation`.
+    """
+
+    params: type[Any]
+    handler: Callable[[Any, Any], Any]
+    way: Way = Way.WORK
+
+
+class Dispatcher:
+    """Serves any number of connections of any transports with one table of operations.
+
+    Args:
+        operations: methods beside those that every server has (`initialize`, `ping`, `shutdown`).
+        settings: limits, token, debug mode.
+    """
+
+    def __init__(
+        self, operations: Mapping[str, Operation], settings: Settings, identity: Identity | None = None
+    ) -> None:
+        self.settings = settings
+        self.identity = identity or Identity()
+        self.loop = asyncio.get_running_loop()
+        self.admission = Admission(settings.max_in_flight, settings.max_queue)
+        self.conversations: set[Conversation] = set()
+        self.features: list[str] = ["stream", "tools"]
+        self.ready: asyncio.Future[None] = self.loop.create_future()
+        self.greeted: asyncio.Future[None] = self.loop.create_future()
+        self.ended: asyncio.Future[int] = self.loop.create_future()
+        self.draining = False
+        self.calls = 0
+        self.pending: set[Call] = set()
+        self.abandoned: set[Call] = set()
+        self._ready_params: dict[str, Any] = {}
+        self._failure: BridgeError | None = None
+        self._draining_task: asyncio.Task[None] | None = None
+        self._operations: dict[str, Operation] = {
+            "ping": Operation(Nothing, _ping, Way.CONTROL),
+            "shutdown": Operation(ShutdownParams, self._shutdown, Way.CONTROL),
+            **operations,
+        }
+
+    def open(self, outlet: Outlet) -> Conversation:
+        """Begin to serve a new connection."""
+        settings = self.settings
+        limits = Limits(settings.max_depth, settings.max_items, settings.attachment_bytes)
+        conversation = Conversation(self, ServerConnection(limits, settings.max_frame_bytes), outlet)
+        self.conversations.add(conversation)
+        return conversation
+
+    def forget(self, conversation: Conversation) -> None:
+        """A connection has ended."""
+        self.conversations.discard(conversation)
+
+    def next_serial(self) -> int:
+        """Return a number for a call that no other call of this process has."""
+        self.calls += 1
+        return self.calls
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def handle(self, conversation: Conversation, request: Request) -> None:
+        """Answer a request, or start the work on it."""
+        try:
+            if request.method == "initialize":
+                self._initialize(conversation, request)
+            else:
+                self._handle(conversation, request)
+        except Exception as exception:
+            error = to_bridge_error(exception, request.method, debug=self.settings.debug)
+            conversation.connection.fail(request.id, error)
+
+    def _handle(self, conversation: Conversation, request: Request) -> None:
+        operation = self._operations.get(request.method)
+        if operation is None:
+            known = ", ".join(self.methods())
+            raise BridgeError("not_found", f"no method {request.method[:80]!r}; known are {known}")
+        params = read_params(operation.params, request.params, request.method)
+        if request.meta.deadline_ms == 0:
+            raise BridgeError("timeout", f"{request.method} came with a deadline of 0 ms; no work was started")
+        if operation.way is Way.CONTROL:
+            conversation.connection.respond(request.id, operation.handler(conversation, params))
+            return
+        self._check_admission(request.method)
+        if operation.way is Way.INLINE and self.ready.done():
+            conversation.connection.respond(request.id, operation.handler(conversation, params))
+        else:
+            self._start(conversation, request, operation, params)
+
+    def methods(self) -> list[str]:
+        """Return the names of all methods."""
+        return sorted(["initialize", *self._operations])
+
+    def _check_admission(self, method: str) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self.draining:
+            raise BridgeError("overloaded", f"{method} came while the worker drains; send it to another worker")
+
+    def _start(self, conversation: Conversation, request: Request, operation: Operation, params: Any) -> None:
+        self.admission.check(len(self.pending))
+        handler: Any = operation.handler if operation.way is Way.WORK else _in_task(operation.handler)
+        call = Call(conversation, request, handler, params)
+        self.pending.add(call)
+        conversation.start(call)
+
+    def answered(self, call: Call) -> None:
+        """A call has given its answer; until its task has ended too it counts as abandoned."""
+        self.pending.discard(call)
+        if call.task.done() or call.task is asyncio.current_task(self.loop):
+            return
+        self.abandoned.add(call)
+        call.task.add_done_callback(lambda task: self.abandoned.discard(call))
+
+    # -- handshake --------------------------------------------------------------------------------------------
+
+    def _initialize(self, conversation: Conversation, request: Request) -> None:
+        connection = conversation.connection
+        try:
+            params = read_params(InitializeParams, request.params, request.method)
+            self._check_token(params.token)
+            version = connection.accept(request, params)
+        except BridgeError as error:
+            if error.kind == "invalid_request":
+                connection.retry(request.id, error)
+            else:
+                conversation.handle(connection.refuse(request.id, error))
+            return
+        connection.respond(request.id, self.identity.hello(version, self.settings, self.methods(), self.features))
+        self._welcome(connection)
+        if not self.greeted.done():
+            self.greeted.set_result(None)
+
+    def _welcome(self, connection: ServerConnection) -> None:
+        """Tell a new client what the others were told before."""
+        if self._failure is not None:
+            connection.failed(self._failure)
+        elif self.ready.done():
+            connection.ready(self._ready_params)
+        if self.draining:
+            connection.drain()
+
+    def _check_token(self, token: str | None) -> None:
+        wanted = self.settings.token
+        if wanted is not None and not hmac.compare_digest(wanted.encode(), (token or "").encode()):
+            raise BridgeError("unauthorized", "the token of initialize is missing or wrong")
+
+    # -- life of the worker -----------------------------------------------------------------------------------
+
+    def engine_ready(self, dspy_version: str, features: list[str], boot_ms: float) -> None:
+        """Work may begin: waiting requests run, clients get `ready`."""
+        self.features = features
+        self.identity.dspy_version = dspy_version
+        self._ready_params = {"dspy": {"version": dspy_version}, "features": features, "boot_ms": boot_ms}
+        self.ready.set_result(None)
+        for conversation in self.conversations:
+            conversation.connection.ready(self._ready_params)
+            conversation.outlet.flush()
+
+    def engine_failed(self, error: BridgeError) -> None:
+        """There will be no engine: clients get `worker/failed`, waiting requests the same error."""
+        self._failure = error
+        for conversation in list(self.conversations):
+            conversation.connection.failed(error)
+            conversation.outlet.flush()
+        for call in list(self.pending):
+            call.stop(error)
+
+    def _shutdown(self, conversation: Conversation, params: ShutdownParams) -> dict[str, Any]:
+        if params.grace_ms is not None and params.grace_ms < 0:
+            raise BridgeError("invalid_request", "grace_ms of shutdown must be 0 or more")
+        self.drain(self.settings.drain_ms if params.grace_ms is None else params.grace_ms)
+        return {}
+
+    def drain(self, grace_ms: int) -> None:
+        """Refuse new work, wait for what is in flight, then end with status 0; a second call only shortens."""
+        first, self.draining = not self.draining, True
+        for conversation in self.conversations:
+            conversation.connection.drain()
+        if not first and grace_ms > 0:
+            return
+        if self._draining_task is not None:
+            self._draining_task.cancel()
+        self._draining_task = self.loop.create_task(self._drain(grace_ms))
+
+    async def _drain(self, grace_ms: int) -> None:
+        tasks = [call.task for call in self.pending]
+        if tasks and grace_ms > 0:
+            await asyncio.wait(tasks, timeout=grace_ms / 1000)
+        self.end(0)
+
+    def end(self, status: int) -> None:
+        """Cancel what is left, close all connections, and let the process end with `status`."""
+        for call in list(self.pending):
+            call.stop(BridgeError("cancelled", f"{call.request.method} was stopped: the worker ends"))
+        for conversation in list(self.conversations):
+            conversation.outlet.close()
+        if not self.ended.done():
+            self.ended.set_result(status)
+
+
+def _ping(conversation: Conversation, params: Nothing) -> dict[str, Any]:
+    return {}
+
+
+def _in_task(handler: Callable[[Any, Any], Any]) -> Callable[[Call, Any], Any]:
+    async def run(call: Call, params: Any) -> Any:
+        return handler(call.conversation, params)
+
+    return run
+
+
+__all__ = ["Dispatcher", "Operation", "Way"]

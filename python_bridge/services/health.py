@@ -1,0 +1,48 @@
+"""`worker/status`: load and memory of this process."""
+
+import os
+import time
+from typing import Any
+
+from python_bridge.services.dispatch import Dispatcher
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+def rss_bytes() -> int:
+    """Return the resident memory of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
+def worker_state(dispatcher: Dispatcher) -> str:
+    """Return ``"starting"``, ``"ready"`` or ``"draining"``."""
+    if dispatcher.draining:
+        return "draining"
+    return "ready" if dispatcher.ready.done() else "starting"
+
+
+def worker_status(dispatcher: Dispatcher, started: float, programs: int) -> dict[str, Any]:
+    """Return the result of `worker/status`.
+
+    Args:
+        started: `time.monotonic()` at the start of the process.
+        programs: how many programs are kept.
+    """
+    return {
+        "state": worker_state(dispatcher),
+        "in_flight": dispatcher.admission.running,
+        "queued": len(dispatcher.pending) - min(len(dispatcher.pending), dispatcher.admission.running),
+        "rss_bytes": rss_bytes(),
+        "uptime_ms": int((time.monotonic() - started) * 1000),
+        "calls": dispatcher.calls,
+        "abandoned_threads": len(dispatcher.abandoned),
+        "programs": programs,
+        "connections": len(dispatcher.conversations),
+    }
+
+
+__all__ = ["rss_bytes", "worker_state", "worker_status"]

@@ -1,0 +1,152 @@
+"""The operations of a worker (`proto/PROTOCOL.md`, section 8)."""
+
+import time
+from typing import Any
+
+from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine
+from python_bridge.errors import BridgeError
+from python_bridge.protocol.operations import (
+    CallParams,
+    EchoParams,
+    ModuleCallParams,
+    ModuleParams,
+    Nothing,
+    OptionsParams,
+    ProgramParams,
+)
+from python_bridge.protocol.params import read_params
+from python_bridge.services.call import Call
+from python_bridge.services.conversation import Conversation
+from python_bridge.services.dispatch import Operation, Way
+from python_bridge.services.health import worker_status
+from python_bridge.services.programs import ProgramCache
+from python_bridge.settings import Settings
+
+_TRACEPARENT_PARTS = 4
+
+
+class WorkerOperations:
+    """Handlers over one engine, which arrives after the first clients do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._started = time.monotonic()
+        self._programs: ProgramCache | None = None
+
+    def set_engine(self, engine: Engine) -> None:
+        """Give the handlers their engine; requests wait for it until then."""
+        self._programs = ProgramCache(engine, self._settings.max_programs)
+
+    @property
+    def programs(self) -> ProgramCache:
+        """The program cache.
+
+        Raises:
+            BridgeError: `unavailable` before there is an engine.
+        """
+        if self._programs is None:
+            raise BridgeError("unavailable", "the worker has no engine yet")
+        return self._programs
+
+    def table(self) -> dict[str, Operation]:
+        """Return the operations by method."""
+        return {
+            "echo": Operation(EchoParams, self.echo, Way.INLINE),
+            "worker/status": Operation(Nothing, self.status, Way.CONTROL),
+            "program.put": Operation(ProgramParams, self.put),
+            "module.create": Operation(ProgramParams, self.create),
+            "module.describe": Operation(ModuleParams, self.describe),
+            "module.drop": Operation(ModuleParams, self.drop),
+            "module.call": Operation(ModuleCallParams, self.call_module),
+            "call": Operation(CallParams, self.call_once),
+        }
+
+    def echo(self, conversation: Conversation, params: EchoParams) -> dict[str, Any]:
+        return {"value": params.value}
+
+    def status(self, conversation: Conversation, params: Nothing) -> dict[str, Any]:
+        programs = 0 if self._programs is None else len(self._programs)
+        return worker_status(conversation.dispatcher, self._started, programs)
+
+    async def put(self, call: Call, params: ProgramParams) -> dict[str, Any]:
+        return {"module": self.programs.put(params.program)}
+
+    async def create(self, call: Call, params: ProgramParams) -> dict[str, Any]:
+        return {"module": self.programs.create(params.program)}
+
+    async def describe(self, call: Call, params: ModuleParams) -> dict[str, Any]:
+        return self.programs.compiled(params.module).describe()
+
+    async def drop(self, call: Call, params: ModuleParams) -> dict[str, Any]:
+        return {"dropped": self.programs.drop(params.module)}
+
+    async def call_module(self, call: Call, params: ModuleCallParams) -> dict[str, Any]:
+        return await run_program(call, self.programs.compiled(params.module), params.inputs, params.options)
+
+    async def call_once(self, call: Call, params: CallParams) -> dict[str, Any]:
+        programs = self.programs
+        program = programs.compiled(programs.create(params.program))
+        return await run_program(call, program, params.inputs, params.options)
+
+
+async def run_program(
+    call: Call, program: CompiledProgram, inputs: dict[str, Any], options: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Run a program for a call and return the prediction of `proto/PROTOCOL.md`, section 8."""
+    chosen = read_options(options, call.request.method)
+    result = await program.call(inputs, chosen, context_of(call))
+    return prediction(call, result)
+
+
+def read_options(options: dict[str, Any] | None, method: str) -> CallOptions:
+    """Return typed `options`.
+
+    Raises:
+        BridgeError: `invalid_request` for unknown or mistyped ones.
+    """
+    read = read_params(OptionsParams, options or {}, f"options of {method}")
+    return CallOptions(read.lm, read.adapter, read.config or {})
+
+
+def context_of(call: Call) -> CallContext:
+    """Return what the engine may know of the caller, and the ways back."""
+    meta = call.request.meta
+    return CallContext(
+        request_id=call.request_id,
+        emit=call.emit if meta.stream else None,
+        call_tool=call.call_tool if call.conversation.connection.client_tools else None,
+        tenant=meta.tenant,
+        traceparent=meta.traceparent,
+        deadline=call.deadline,
+    )
+
+
+def prediction(call: Call, result: CallResult) -> dict[str, Any]:
+    """Return the map of a prediction."""
+    dispatcher, timing = call.conversation.dispatcher, call.timing
+    started = timing.started if timing.started is not None else timing.received
+    return {
+        "outputs": result.outputs,
+        "completions": result.completions,
+        "usage": result.usage,
+        "cost": result.cost,
+        "meta": {
+            "worker": dispatcher.identity.worker_id,
+            "model": result.model,
+            "adapter": result.adapter,
+            "request_id": call.request_id,
+            "trace_id": trace_id(call.request.meta.traceparent),
+            "cache": result.cache,
+            "queue_ms": round((started - timing.received) * 1000, 3),
+            "run_ms": round((dispatcher.loop.time() - started) * 1000, 3),
+        },
+    }
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """Return the trace id of a W3C traceparent, ``None`` when there is none."""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) >= _TRACEPARENT_PARTS else None
+
+
+__all__ = ["WorkerOperations", "context_of", "prediction", "read_options", "run_program"]

@@ -1,0 +1,72 @@
+"""Gets the engine ready behind the first client's back, and tells all clients how it went."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from python_bridge.engine.interface import Engine
+from python_bridge.errors import BridgeError
+from python_bridge.services.dispatch import Dispatcher
+from python_bridge.services.faults import to_bridge_error
+from python_bridge.services.operations import WorkerOperations
+from python_bridge.settings import Settings
+
+EXIT_NO_ENGINE = 78  # EX_CONFIG: starting again will not help
+
+
+def _preload() -> None:
+    """Import dspy in a thread, so that pings are answered meanwhile; `load_engine` reports what fails."""
+    with contextlib.suppress(Exception):
+        from python_bridge.engine.load import preload
+
+        preload()
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return the engine that the settings name. Call it in the main thread.
+
+    Raises:
+        BridgeError: `unavailable`, with the line to run.
+    """
+    if settings.engine == "scripted":
+        from python_bridge.testing.engine import ScriptedEngine
+
+        return ScriptedEngine(settings)
+    from python_bridge.engine.load import load_engine
+
+    engine: Any = load_engine(settings)
+    return engine
+
+
+async def boot(dispatcher: Dispatcher, operations: WorkerOperations, engine: Engine | None = None) -> Engine | None:
+    """Load the engine, warm it up, and let work begin. Without an engine the process ends with status 78.
+
+    Args:
+        engine: one that is loaded already, as after a fork.
+    """
+    started = time.perf_counter()
+    try:
+        if engine is None:
+            if dispatcher.settings.engine == "dspy":
+                await asyncio.to_thread(_preload)
+            engine = make_engine(dispatcher.settings)
+        await engine.warm_up()
+    except Exception as exception:
+        dispatcher.engine_failed(_unavailable(exception))
+        dispatcher.end(EXIT_NO_ENGINE)
+        return None
+    operations.set_engine(engine)
+    boot_ms = round((time.perf_counter() - started) * 1000, 3)
+    dispatcher.engine_ready(engine.dspy_version, engine.features, boot_ms)
+    return engine
+
+
+def _unavailable(exception: Exception) -> BridgeError:
+    error = to_bridge_error(exception, "loading the engine")
+    if error.kind == "unavailable":
+        return error
+    return BridgeError("unavailable", f"the engine cannot be loaded: {error.message}", retryable=False)
+
+
+__all__ = ["EXIT_NO_ENGINE", "boot", "make_engine"]

@@ -1,0 +1,114 @@
+"""The composition root of a worker, and its life: signals, parent, end of the wire, exit status."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from python_bridge.engine.interface import Engine
+from python_bridge.services.dispatch import Dispatcher
+from python_bridge.services.operations import WorkerOperations
+from python_bridge.settings import Settings
+from python_bridge.transports.stdio import Wire, claim_stdio, serve_pipes
+from python_bridge.worker.boot import boot
+from python_bridge.worker.parent import die_with_parent, watch_parent
+
+EXIT_FORCED = 128 + signal.SIGTERM
+_CLOSE_S = 1.0
+
+Serve = Callable[[Dispatcher], Awaitable[Awaitable[Any]]]
+"""Opens a transport; the awaitable that it gives is done when there is nobody left to serve."""
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until it ends; return its exit status.
+
+    0 after `shutdown`, SIGTERM or the end of the wire; 78 when the engine cannot be loaded; 143 after a second
+    SIGTERM.
+    """
+    wire = claim_stdio() if settings.listen == "stdio" else None
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return run_loop(_Worker(settings).run(serve_stdio(wire) if wire else _listener(settings)))
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` on uvloop where it is installed. Threads that never end do not keep the process.
+
+    Does not return: ends the process with the status that `main` gives.
+    """
+    try:
+        from uvloop import new_event_loop as factory
+    except ImportError:
+        factory = asyncio.new_event_loop
+    loop = factory()
+    asyncio.set_event_loop(loop)
+    status = loop.run_until_complete(main)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
+def serve_stdio(wire: Wire) -> Serve:
+    """Return how to serve the one client at the other end of standard input and output."""
+
+    async def serve(dispatcher: Dispatcher) -> Awaitable[Any]:
+        return (await serve_pipes(dispatcher, wire)).closed
+
+    return serve
+
+
+def _listener(settings: Settings) -> Serve:
+    raise NotImplementedError(settings.listen)
+
+
+class _Worker:
+    """The life of one worker process."""
+
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+        self._settings = settings
+        self._engine = engine
+
+    async def run(self, serve: Serve) -> int:
+        """Serve until the end; return the exit status."""
+        operations = WorkerOperations(self._settings)
+        dispatcher = Dispatcher(operations.table(), self._settings)
+        self._watch_signals(dispatcher)
+        parent = os.getppid()
+        served = asyncio.ensure_future(await serve(dispatcher))
+        if self._settings.listen == "stdio":
+            await asyncio.wait({served, dispatcher.greeted, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
+        booting = asyncio.create_task(self._boot(dispatcher, operations))
+        die_with_parent()
+        watch_parent(dispatcher.loop, parent, lambda: dispatcher.drain(0))
+        await asyncio.wait({served, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
+        booting.cancel()
+        return await self._end(dispatcher, served)
+
+    async def _boot(self, dispatcher: Dispatcher, operations: WorkerOperations) -> None:
+        self._engine = await boot(dispatcher, operations, self._engine)
+
+    async def _end(self, dispatcher: Dispatcher, served: asyncio.Future[Any]) -> int:
+        dispatcher.end(0)
+        await asyncio.wait({served}, timeout=_CLOSE_S)
+        if self._engine is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._engine.close(), _CLOSE_S)
+        return dispatcher.ended.result()
+
+    def _watch_signals(self, dispatcher: Dispatcher) -> None:
+        def stop() -> None:
+            if dispatcher.draining:
+                dispatcher.end(EXIT_FORCED)
+            else:
+                dispatcher.drain(self._settings.drain_ms)
+
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            dispatcher.loop.add_signal_handler(signum, stop)
+
+
+__all__ = ["EXIT_FORCED", "run_loop", "run_worker", "serve_stdio"]
