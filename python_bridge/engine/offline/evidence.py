@@ -52,8 +52,8 @@ class Evidence:
 
     @property
     def confidence(self) -> float:
-        """Share (0.05…0.95) of the question's weight that the best sentence carries; 0 without one."""
-        return round(min(max(self.matches[0].coverage, 0.05), 0.95), 2) if self.matches else 0.0
+        """Share of the question's weight that the best sentence carries, at most 0.95; 0 when nothing matched."""
+        return round(min(self.matches[0].coverage, 0.95), 2) if self.matches else 0.0
 
     def about(self, words: str) -> "Evidence":
         """Return the evidence with the sentences ranked for the question and more words."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -32,7 +33,10 @@ _FORMATS: Mapping[str, tuple[str, str]] = {
     "email": (r"\b[\w.+-]+@[\w-]+\.[\w.]+\w\b", "nobody@example.org"),
     "uri": (r"\bhttps?://\S+\b", "https://example.org/"),
     "uuid": (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "00000000-0000-0000-0000-000000000000"),
-    "ipv4": (r"\b(?:\d{1,3}\.){3}\d{1,3}\b", "127.0.0.1"),
+    "ipv4": (
+        r"\b(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?![.]?\d)",
+        "127.0.0.1",
+    ),
     "any-text": (r"(?!)", ""),
 }
 
@@ -96,8 +100,8 @@ class Filler:
             return items
         if depth >= _MAX_DEPTH:
             most = least
-        wanted = min(max(least, 3 if _kind(item) == "string" else 1), most)
-        if _kind(item) == "string" and not {"enum", "pattern", "format", "const"} & item.keys():
+        wanted = min(max(least, 3 if _is_text(item) else 1), most)
+        if _is_text(item):
             items += [_fitted(sentence, item) for sentence in self.evidence.top(wanted)]
         elif name == "tool_calls":
             return items
@@ -188,11 +192,23 @@ def text(schema: Mapping[str, Any], evidence: Evidence, name: str) -> str:
     if schema.get("format") == "any-text":
         return _any_text(evidence, name)
     if known := _FORMATS.get(schema.get("format", "")):
-        match = re.search(known[0], " ".join([*evidence.top(3), *evidence.passages]))
-        return match.group().replace(" ", "T") if match else known[1]
+        found = re.finditer(known[0], " ".join([*evidence.top(3), *evidence.passages]))
+        texts = (match.group().replace(" ", "T") for match in found)
+        return next((value for value in texts if _exists(schema["format"], value)), known[1])
     if pattern := schema.get("pattern"):
         return _matching(pattern, evidence)
     return _fitted(_sentence_for(name, evidence), schema)
+
+
+def _exists(kind: str, value: str) -> bool:
+    """Whether a date is one of the calendar; other formats are known by their look."""
+    if kind not in ("date", "date-time"):
+        return True
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _any_text(evidence: Evidence, name: str) -> str:
@@ -262,6 +278,13 @@ def _kind(schema: Mapping[str, Any]) -> str:
             else "string"
         )
     return kind
+
+
+def _is_text(schema: Mapping[str, Any]) -> bool:
+    """Whether any text will do."""
+    return _kind(schema) == "string" and not schema.keys() & {
+        *("enum", "const", "pattern", "format", "anyOf", "oneOf", "allOf"),
+    }
 
 
 def _hashable(items: Sequence[Any]) -> bool:
