@@ -193,14 +193,17 @@ defmodule DSPex.Worker do
   end
 
   defp refuse(data, {_pid, ref}, error) do
+    data = release(data)
     tell(ref, {:refused, error})
-    release(data)
+    data
   end
 
   defp finish(data, call, message) do
     Process.demonitor(call.monitor, [:flush])
+    # The place is free before the caller knows its answer: its next call must find it.
+    data = release(%{data | calls: Map.delete(data.calls, call.monitor)})
     tell(call.ref, message)
-    release(%{data | calls: Map.delete(data.calls, call.monitor)})
+    data
   end
 
   defp release(%{config: %{slots: slots, index: index, queue: queue}} = data) do
@@ -268,7 +271,9 @@ defmodule DSPex.Worker do
   end
 
   defp react([{:refused, error} | _rest], _state, data, _actions), do: lost(data, error)
-  defp react([{:fatal, error} | _rest], _state, data, _actions), do: lost(data, error)
+
+  defp react([{:fatal, error} | _rest], :ready, data, _actions), do: lost(data, error)
+  defp react([{:fatal, error} | _rest], _state, data, _actions), do: lost(data, Error.new(:unavailable, error.message))
 
   defp react([{:flood, id, call} | rest], state, data, actions) do
     error = Error.new(:protocol_error, "the worker sent more events than it was granted; the call was cancelled")
