@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from python_bridge.errors import ERROR_KINDS, BridgeError
 from python_bridge.protocol.messages import (
     MalformedMessage,
-    Meta,
     Notification,
     Request,
     Response,
@@ -25,10 +24,13 @@ from python_bridge.wire import json, msgpack
 pytestmark = pytest.mark.req("FR2.2.3", "NFR2.2.1")
 
 
+META = ("deadline_ms", "stream", "credit", "session", "tenant", "idempotency_key", "traceparent")
+
+
 def shown(message: Any) -> dict[str, Any]:
     match message:
         case Request():
-            meta = {name: getattr(message.meta, name) for name in Meta.__slots__}
+            meta = {name: getattr(message.meta, name) for name in META}
             return {
                 "type": "request",
                 "id": message.id,
