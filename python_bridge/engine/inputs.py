@@ -58,8 +58,8 @@ class _Field:
     def __init__(self, name: str, info: FieldInfo) -> None:
         extra: dict[str, Any] = info.json_schema_extra  # type: ignore[assignment]
         self._name = name
-        self._free = bool(extra.get("IS_TYPE_UNDEFINED"))
-        self._adapter = None if self._free else TypeAdapter(info.rebuild_annotation())
+        untyped = bool(extra.get("IS_TYPE_UNDEFINED"))
+        self._adapter = None if untyped else TypeAdapter(info.rebuild_annotation())
         self.has_default = not info.is_required()
         self.words = f"of the type {_type_name(info)}"
 
@@ -68,7 +68,7 @@ class _Field:
             problems.append({"path": self._name, "message": f"holds the reserved text {MARKER}; take it out"})
             return None
         if self._adapter is None:
-            return _free_value(value)
+            return self._read_untyped(value, problems)
         try:
             return self._adapter.validate_python(_native(value))
         except ValidationError as error:
@@ -76,6 +76,15 @@ class _Field:
         except (ValueError, TypeError, RecursionError) as error:
             problems.append({"path": self._name, "message": f"cannot be read: {error}"[:300]})
         return None
+
+    def _read_untyped(self, value: Any, problems: list[Problem]) -> Any:
+        """Without a type, DSPy prints anything but a list of other things than texts."""
+        value = _plain_value(value)
+        if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+            problems.append(
+                {"path": self._name, "message": "has no type, so a list must be one of texts; give it a type"}
+            )
+        return value
 
 
 def _native(value: Any) -> Any:
@@ -85,7 +94,7 @@ def _native(value: Any) -> Any:
     return value
 
 
-def _free_value(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.to_numpy().tolist()
     if isinstance(value, ArrowData):

@@ -27,11 +27,12 @@ def signatures(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
 
 def formats(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
     """Run the format cases of an adapter corpus."""
-    from adapter_cases import check_format
+    from adapter_cases import Corpus, check_format
 
+    built = Corpus(corpus)
     for case in corpus["cases"]:
         if case["kind"] == "format":
-            yield case, check_format(case, corpus)
+            yield case, check_format(case, built)
 
 
 RUNNERS = {"signatures": signatures, "formats": formats}

@@ -16,6 +16,7 @@ from dspy.utils.callback import with_callbacks
 from dspy.utils.exceptions import is_retryable_lm_error
 
 from python_bridge.engine.lms.answers import Answer, Wire
+from python_bridge.engine.lms.capabilities import declared_capabilities, known_capabilities
 from python_bridge.engine.lms.lm15_wire import Lm15Wire
 from python_bridge.engine.lms.response_format import response_format
 from python_bridge.engine.scope import current_scope
@@ -33,6 +34,7 @@ class LeanLM(dspy.LM):
         wire: speaks to the provider; ``None`` makes one of `async_engine`.
         retries: how often an error that may pass is tried again, waiting `Retry-After` or 1, 2, 4 … seconds.
         timeout: seconds for one answer that does not stream; ``None`` leaves it to the wire.
+        known: whether DSPy's list of models says what the model can do; otherwise `engine` says it.
         options: default parameters (`temperature`, `max_tokens`, …).
     """
 
@@ -45,12 +47,34 @@ class LeanLM(dspy.LM):
         wire: Wire | None = None,
         retries: int = 0,
         timeout: float | None = None,
+        known: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(model, engine=engine, async_engine=async_engine, cache=False, num_retries=0, **options)
         self.retries = retries
         self.request_timeout = timeout
         self.wire: Wire = wire or Lm15Wire(model, async_engine)
+        self._capabilities = known_capabilities(model) if wire is not None or known else declared_capabilities(engine)
+
+    @property
+    def supports_function_calling(self) -> bool:
+        """Whether the model takes tools."""
+        return self._capabilities.function_calling
+
+    @property
+    def supports_reasoning(self) -> bool:
+        """Whether the model reasons by itself."""
+        return self._capabilities.reasoning
+
+    @property
+    def supports_response_schema(self) -> bool:
+        """Whether the model takes a JSON Schema for its answer."""
+        return self._capabilities.response_schema
+
+    @property
+    def supported_params(self) -> set[str]:
+        """Parameters that the model takes."""
+        return set(self._capabilities.params)
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         """Run on the call's loop when a module calls from a thread, so that a cancel reaches the request."""

@@ -77,6 +77,7 @@ def _make(name: str, settings: LmSettings) -> LeanLM:
         engine=engine,
         async_engine=async_engine,
         wire=wire_for(settings, key),
+        known=True,
         retries=settings.retries,
         timeout=settings.timeout,
         **options,

@@ -6,6 +6,9 @@ from collections.abc import Collection
 from python_bridge.engine.streaming.fields import Piece, Pieces, Trimmed
 
 _TAG = re.compile(r"<(\w+)>")
+_ENTITY = re.compile(r"&(#?\w{1,8});")
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_LONGEST_ENTITY = 10
 
 
 class XmlSplitter:
@@ -29,7 +32,7 @@ class XmlSplitter:
         """An open field is no field for the adapter; it is closed here so that every stream of a field ends."""
         pieces = Pieces(self._fields)
         if self._field is not None:
-            pieces.add(self._field, self._trimmed.push(self._tail), last=True)
+            pieces.add(self._field, self._trimmed.push(_unescaped(self._tail)), last=True)
         self._tail, self._field = "", None
         return pieces.triples()
 
@@ -53,13 +56,35 @@ class XmlSplitter:
         closing = f"</{field}>"
         found = self._tail.find(closing)
         if found >= 0:
-            pieces.add(field, self._trimmed.push(self._tail[:found]), last=True)
+            pieces.add(field, self._trimmed.push(_unescaped(self._tail[:found])), last=True)
             self._tail, self._field = self._tail[found + len(closing) :], None
             return True
-        cut = len(self._tail) - _overlap(self._tail, closing)
-        pieces.add(field, self._trimmed.push(self._tail[:cut]))
+        cut = _without_open_entity(self._tail, len(self._tail) - _overlap(self._tail, closing))
+        pieces.add(field, self._trimmed.push(_unescaped(self._tail[:cut])))
         self._tail = self._tail[cut:]
         return False
+
+
+def _unescaped(text: str) -> str:
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name in _ENTITIES:
+        return _ENTITIES[name]
+    if not name.startswith("#"):
+        return match.group()
+    try:
+        return chr(int(name[2:], 16) if name[1] in "xX" else int(name[1:]))
+    except (ValueError, OverflowError):
+        return match.group()
+
+
+def _without_open_entity(text: str, end: int) -> int:
+    """Return where to cut so that no entity is torn."""
+    start = text.rfind("&", max(0, end - _LONGEST_ENTITY), end)
+    return end if start < 0 or ";" in text[start:end] else start
 
 
 def _overlap(text: str, end: str) -> int:

@@ -1,0 +1,86 @@
+"""Prompts are DSPy's own, byte by byte, whether they come from a cache or not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from python_bridge.engine.adapters import ADAPTERS, adapter
+from python_bridge.engine.adapters.memo import CACHE_SIZE
+from python_bridge.engine.engine import DSPyEngine
+from python_bridge.engine.signatures.build import build_signature
+from python_bridge.engine.signatures.spec import spec_from_text
+from python_bridge.settings import LmSettings, Settings
+from python_bridge.testing.openai_behaviour import Behaviour
+from python_bridge.testing.openai_server import OpenAIServer
+
+ROOT = Path(__file__).resolve().parents[3]
+CORPUS = ROOT / "tests/vectors/corpora/adapters.json"
+THEIRS = {"chat": dspy.ChatAdapter, "json": dspy.JSONAdapter, "xml": dspy.XMLAdapter}
+
+
+@pytest.mark.req("OWN-7", "NFR5.1.3")
+def test_every_prompt_of_the_corpus_is_the_same_twice() -> None:
+    command = [sys.executable, str(ROOT / "tests/conformance/run.py"), "formats", str(CORPUS), "--show", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    cases = json.loads(CORPUS.read_text("utf-8"))["cases"]
+    count = sum(case["kind"] == "format" for case in cases)
+    assert done.stdout.splitlines()[-1] == f"{count} passed, 0 failed", done.stdout + done.stderr
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+# DSPy cannot print a list of anything but texts where a text is declared.
+TEXT_VALUES = VALUES.filter(lambda value: not isinstance(value, list) or all(isinstance(item, str) for item in value))
+SIGNATURE = build_signature(spec_from_text("a, b: Any, c: list[str] -> reasoning, n: int, tags: list[str]"))
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+@settings(max_examples=40, deadline=None)
+@given(
+    inputs=st.fixed_dictionaries({"a": TEXT_VALUES, "b": VALUES, "c": VALUES}),
+    demo=st.dictionaries(st.sampled_from("abc"), TEXT_VALUES),
+)
+def test_prompts_of_any_inputs_equal_those_of_dspy(name: str, inputs: dict[str, Any], demo: dict[str, Any]) -> None:
+    demos = [{**demo, "n": 1}]
+    assert adapter(name).format(SIGNATURE, demos, inputs) == THEIRS[name]().format(SIGNATURE, demos, inputs)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_new_instructions_give_a_new_prompt_and_the_caches_stay_small(name: str) -> None:
+    signature = build_signature(spec_from_text("q -> a"))
+    for index in range(CACHE_SIZE + 20):
+        signature.instructions = f"Instructions {index}"
+        assert f"Instructions {index}" in adapter(name).format(signature, [], {"q": "?"})[0]["content"]
+    assert len(adapter(name)._systems) <= CACHE_SIZE
+
+
+@pytest.mark.anyio
+async def test_models_that_take_schemas_get_the_schema_of_the_outputs(call: Any) -> None:
+    async with OpenAIServer() as server:
+        base = server.base_url
+        lms = {
+            "default": LmSettings(model="openai/gpt-4o-mini", api_base=base),
+            "plain": LmSettings(model="openai/home-made", api_base=base),
+        }
+        engine = DSPyEngine(Settings(lms=lms, adapter="json"))
+        for _ in range(2):
+            server.push(Behaviour(text='{"answer": 3}'))
+            assert (await call(engine, "q -> answer: int", {"q": "?"})).outputs == {"answer": 3}
+        server.push(Behaviour(text='{"answer": 3}'))
+        await call(engine, "q -> answer: int", {"q": "?"}, lm="plain")
+        schemas = [exchange.body.get("response_format") for exchange in server.exchanges]
+        await engine.close()
+    assert schemas[0] == schemas[1]
+    assert schemas[0]["json_schema"]["strict"] is True
+    assert schemas[0]["json_schema"]["schema"]["properties"]["answer"]["type"] == "integer"
+    assert schemas[2] in (None, {"type": "json_object"})
