@@ -26,8 +26,12 @@ defmodule DSPex.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger, :crypto], mod: {DSPex.Application, []}]
+    [extra_applications: [:logger, :crypto] ++ test_applications(Mix.env()), mod: {DSPex.Application, []}]
   end
+
+  # The tests script their HTTP server by it.
+  defp test_applications(:test), do: [:inets]
+  defp test_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["elixir_client/lib", "tests/elixir/support"]
   defp elixirc_paths(_env), do: ["elixir_client/lib"]

@@ -208,7 +208,8 @@ defmodule DSPex do
       causes = for {_pool, %{cause: %Error{} = cause}} <- info, do: cause
 
       cond do
-        states != [] and Enum.all?(states, &(&1 == :ready)) ->
+        Enum.all?(info, fn {_pool, pool} -> length(pool.workers) == pool.size end) and
+            Enum.all?(states, &(&1 == :ready)) ->
           :ok
 
         causes != [] ->
@@ -235,7 +236,7 @@ defmodule DSPex do
       end
 
     cause = Enum.find_value(workers, fn worker -> if worker.state == :down, do: worker.cause end)
-    %{workers: workers, queued: Pool.Slots.waiting(row.slots), cause: cause}
+    %{workers: workers, size: Pool.Slots.size(row.slots), queued: Pool.Slots.waiting(row.slots), cause: cause}
   end
 
   defp alive?(instance, pool, %{state: :ready, index: index}, timeout),

@@ -107,7 +107,7 @@ defmodule DSPex.CallTest do
     }
 
     instance = Peer.start_instance(__MODULE__.Timeout, script)
-    assert {:error, %Error{reason: :timeout} = error} = DSPex.call(@program, @inputs, instance: instance, timeout: 50)
+    assert {:error, %Error{reason: :timeout} = error} = DSPex.call(@program, @inputs, instance: instance, timeout: 500)
     assert error.message =~ "option timeout"
     assert_receive {:called, id}
     assert_receive {:cancelled, ^id}

@@ -470,8 +470,8 @@ defmodule DSPex.Worker do
       info: data.info
     }
 
-    :ets.insert(config.table, {{:worker, config.pool, config.index}, self(), row})
     Slots.put_state(config.slots, config.index, state)
+    :ets.insert(config.table, {{:worker, config.pool, config.index}, self(), row})
     data
   end
 
