@@ -6,6 +6,14 @@ defmodule DSPex.Demo.Console do
 
   @bar 30
 
+  @doc "Writes a title."
+  @spec title(String.t()) :: :ok
+  def title(text), do: IO.puts(["\n", style(:bright, text)])
+
+  @doc "Writes advice, with an empty line before it."
+  @spec advice(String.t()) :: :ok
+  def advice(text), do: IO.puts(["\n", text])
+
   @doc "Writes a numbered heading."
   @spec heading(pos_integer(), String.t()) :: :ok
   def heading(number, text), do: IO.puts(["\n", style(:bright, "#{number}. #{text}")])

@@ -7,7 +7,7 @@ defmodule DSPex.Demo.Library do
   @enforce_keys [:documents, :questions]
   defstruct [:documents, :questions]
 
-  @type question :: %{question: String.t(), document: String.t()}
+  @type question :: %{question: String.t(), document: String.t(), expect: String.t() | nil}
   @type t :: %__MODULE__{documents: %{String.t() => String.t()}, questions: [question(), ...]}
 
   @doc """
@@ -54,7 +54,8 @@ defmodule DSPex.Demo.Library do
     end)
   end
 
-  defp question(%{"question" => question, "document" => name}), do: %{question: question, document: name}
+  defp question(%{"question" => question, "document" => name} = entry),
+    do: %{question: question, document: name, expect: entry["expect"]}
 
   defp invalid(path, problem), do: {:error, Error.new(:invalid_input, "#{path} can't be used: #{problem}")}
 end
