@@ -28,9 +28,9 @@ def version() -> None:
 
 @app.command()
 def worker(
-    lm: Annotated[str | None, typer.Option(help="Model for calls that name none [env: DSPEX_LM].")] = None,
+    lm: Annotated[str | None, typer.Option(help="Model for calls that name none (env: DSPEX_LM).")] = None,
     lm_api_base: Annotated[
-        str | None, typer.Option(help="URL of an OpenAI-compatible server [env: OPENAI_BASE_URL, OPENAI_API_BASE].")
+        str | None, typer.Option(help="URL of an OpenAI-compatible server (env: OPENAI_BASE_URL, OPENAI_API_BASE).")
     ] = None,
     default_lm: Annotated[str | None, typer.Option(help="Name of the default among the LMs of the file.")] = None,
     adapter: Annotated[str | None, typer.Option(help="chat, json or xml.")] = None,
@@ -43,7 +43,7 @@ def worker(
     allow_import: Annotated[list[str] | None, typer.Option(help="Module class that programs may name.")] = None,
     listen: Annotated[str | None, typer.Option(help="stdio, unix:/path or tcp:127.0.0.1:port.")] = None,
     engine: Annotated[str | None, typer.Option(help="dspy, or scripted for tests of clients.")] = None,
-    config: Annotated[str | None, typer.Option(help="TOML file, with [lms.NAME] tables [env: DSPEX_CONFIG].")] = None,
+    config: Annotated[str | None, typer.Option(help="TOML file, with [lms.NAME] tables (env: DSPEX_CONFIG).")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in errors.")] = False,
 ) -> None:
     """Serve one client on standard input and output (or on a socket) until it ends.

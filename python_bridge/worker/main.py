@@ -14,6 +14,7 @@ from python_bridge.services.dispatch import Dispatcher
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 from python_bridge.transports.stdio import Wire, claim_stdio, serve_pipes
+from python_bridge.worker.assembly import assemble
 from python_bridge.worker.boot import boot
 from python_bridge.worker.parent import die_with_parent, watch_parent
 
@@ -75,19 +76,22 @@ class _Worker:
 
     async def run(self, serve: Serve) -> int:
         """Serve until the end; return the exit status."""
-        operations = WorkerOperations(self._settings)
-        dispatcher = Dispatcher(operations.table(), self._settings)
+        services = assemble(self._settings)
+        dispatcher, operations = services.dispatcher, services.operations
         self._watch_signals(dispatcher)
         parent = os.getppid()
+        watch_parent(dispatcher.loop, parent, lambda: dispatcher.drain(0))
         served = asyncio.ensure_future(await serve(dispatcher))
         if self._settings.listen == "stdio":
             await asyncio.wait({served, dispatcher.greeted, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
         booting = asyncio.create_task(self._boot(dispatcher, operations))
         die_with_parent()
-        watch_parent(dispatcher.loop, parent, lambda: dispatcher.drain(0))
         await asyncio.wait({served, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
         booting.cancel()
-        return await self._end(dispatcher, served)
+        status = await self._end(dispatcher, served)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(services.close(), _CLOSE_S)
+        return status
 
     async def _boot(self, dispatcher: Dispatcher, operations: WorkerOperations) -> None:
         self._engine = await boot(dispatcher, operations, self._engine)

@@ -13,11 +13,10 @@ from typing import Any
 
 from python_bridge.engine.interface import Engine
 from python_bridge.errors import BridgeError
-from python_bridge.services.dispatch import Dispatcher
-from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 from python_bridge.testing.client import BridgeClient, Tool
 from python_bridge.transports.memory import connect_memory
+from python_bridge.worker.assembly import assemble
 from python_bridge.worker.boot import boot, make_engine
 
 
@@ -42,8 +41,8 @@ async def memory_worker(
         BridgeError: `unavailable`, when the engine cannot be loaded.
     """
     settings = settings or Settings()
-    operations = WorkerOperations(settings)
-    dispatcher = Dispatcher(operations.table(), settings)
+    services = assemble(settings)
+    dispatcher, operations = services.dispatcher, services.operations
     client = connect_memory(dispatcher, lambda: BridgeClient(tools=tools))
     running: Engine | None = None
     try:
@@ -60,6 +59,7 @@ async def memory_worker(
         dispatcher.end(0)
         if running is not None:
             await running.close()
+        await services.close()
 
 
 def _engine(settings: Settings, lms: Mapping[str, Any] | None) -> Engine:
