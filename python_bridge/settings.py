@@ -60,6 +60,14 @@ class Settings:
         drain_ms: grace for requests in flight when the worker is told to end.
         listen: ``"stdio"``, ``"unix:/path"`` or ``"tcp:127.0.0.1:port"`` (port 0: any).
         engine: ``"dspy"``, or ``"scripted"`` (`python_bridge.testing.engine`: for tests of clients, without dspy).
+        store: database of the sessions: ``"postgresql://…"`` or ``"sqlite:///path"``; by default the file
+            ``$XDG_STATE_HOME/dspex/<instance>.db``.
+        instance: name of that file; workers of one instance share their sessions.
+        store_power_safe: whether a commit to SQLite reaches the disk before it is acknowledged.
+        session_ttl_ms: longest life of a session.
+        session_idle_ms: longest time between two uses of a session.
+        session_max_bytes: most that one session holds.
+        max_sessions: sessions of one tenant.
         token: what clients must send in `initialize`; on TCP always needed, made up when not given.
     """
 
@@ -78,6 +86,13 @@ class Settings:
     drain_ms: int = 5000
     listen: str = "stdio"
     engine: str = "dspy"
+    store: str | None = field(default=None, repr=False)
+    instance: str = "default"
+    store_power_safe: bool = False
+    session_ttl_ms: int = 30 * 24 * 60 * 60 * 1000
+    session_idle_ms: int = 24 * 60 * 60 * 1000
+    session_max_bytes: int = 16 * 1024 * 1024
+    max_sessions: int = 100_000
     token: str | None = field(default=None, repr=False)
 
 

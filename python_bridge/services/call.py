@@ -157,6 +157,8 @@ class Call:
         meta: dict[str, Any] = {"deadline_ms": max(1, int(min(limits) * 1000))} if limits else {}
         if self.request.meta.traceparent is not None:
             meta["traceparent"] = self.request.meta.traceparent
+        if self.request.meta.session is not None:
+            meta["within"] = [*(self.request.meta.within or ()), self.request.meta.session]
         return await self.conversation.call_tool(params, meta, min(limits, default=None))
 
 

@@ -1,7 +1,7 @@
 """The operations of a worker (`proto/PROTOCOL.md`, section 8)."""
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine
 from python_bridge.errors import BridgeError
@@ -25,8 +25,22 @@ from python_bridge.settings import Settings
 _TRACEPARENT_PARTS = 4
 
 
+class SessionCaller(Protocol):
+    """What runs programs within sessions."""
+
+    async def call(
+        self, call: Call, module: str, inputs: dict[str, Any], options: dict[str, Any] | None
+    ) -> dict[str, Any]: ...
+
+
 class WorkerOperations:
-    """Handlers over one engine, which arrives after the first clients do."""
+    """Handlers over one engine, which arrives after the first clients do.
+
+    Attributes:
+        sessions: takes the calls that name a session.
+    """
+
+    sessions: SessionCaller | None = None
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -81,12 +95,15 @@ class WorkerOperations:
         return {"dropped": self.programs.drop(params.module)}
 
     async def call_module(self, call: Call, params: ModuleCallParams) -> dict[str, Any]:
+        if self.sessions is not None and call.request.meta.session is not None:
+            return await self.sessions.call(call, params.module, params.inputs, params.options)
         return await run_program(call, self.programs.compiled(params.module), params.inputs, params.options)
 
     async def call_once(self, call: Call, params: CallParams) -> dict[str, Any]:
-        programs = self.programs
-        program = programs.compiled(programs.create(params.program))
-        return await run_program(call, program, params.inputs, params.options)
+        module = self.programs.create(params.program)
+        if self.sessions is not None and call.request.meta.session is not None:
+            return await self.sessions.call(call, module, params.inputs, params.options)
+        return await run_program(call, self.programs.compiled(module), params.inputs, params.options)
 
 
 async def run_program(

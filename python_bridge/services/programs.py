@@ -46,15 +46,23 @@ class ProgramCache:
         """
         entry = self._entries.get(module)
         if entry is None:
-            raise BridgeError(
-                "not_found", f"no program {module[:80]!r} here; send program.put and repeat", need="program"
-            )
+            raise _not_here(module)
         self._entries.move_to_end(module)
         program, compiled = entry
         if compiled is None:
             compiled = self._engine.compile(program)
             self._entries[module] = (program, compiled)
         return compiled
+
+    def source(self, module: str) -> Mapping[str, Any]:
+        """Return the JSON of a program.
+
+        Raises:
+            BridgeError: `not_found` with ``need = "program"``.
+        """
+        if (entry := self._entries.get(module)) is None:
+            raise _not_here(module)
+        return entry[0]
 
     def create(self, program: Mapping[str, Any]) -> str:
         """Keep a program, make it ready, and return its hash; a program with errors is not kept.
@@ -73,6 +81,10 @@ class ProgramCache:
     def drop(self, module: str) -> bool:
         """Forget a program; return whether it was known."""
         return self._entries.pop(module, None) is not None
+
+
+def _not_here(module: str) -> BridgeError:
+    return BridgeError("not_found", f"no program {module[:80]!r} here; send program.put and repeat", need="program")
 
 
 __all__ = ["ProgramCache"]

@@ -13,8 +13,9 @@ from sqlalchemy.pool import NullPool
 
 from python_bridge.errors import BridgeError
 from python_bridge.store.faults import StoreLocked, is_locked, locked, to_bridge_error
-from python_bridge.store.location import StoreSettings, prepare_file, resolve_url
+from python_bridge.store.location import prepare_file, resolve_url
 from python_bridge.store.migrations import migrate
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.statements import Compiler, DriverConnection, Transaction
 
 T = TypeVar("T")

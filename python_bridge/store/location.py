@@ -1,32 +1,13 @@
 """Where a store lies: a SQLite file under the state folder, or a database by URL."""
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from python_bridge.errors import BridgeError
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """Settings of a store.
-
-    Attributes:
-        url: ``postgresql://…`` or ``sqlite:///path``; ``None`` is the SQLite file of `instance`. It may hold a
-            password, so it is never part of a text for people.
-        instance: name of the file ``$XDG_STATE_HOME/dspex/<instance>.db``.
-        power_safe: SQLite: whether a commit reaches the disk before it is acknowledged. Without it a commit is safe
-            against the death of any process, not against the loss of power.
-        lock_timeout_s: seconds to wait for another process that holds the store's lock.
-    """
-
-    url: str | None = field(default=None, repr=False)
-    instance: str = "default"
-    power_safe: bool = False
-    lock_timeout_s: float = 5.0
+from python_bridge.store.settings import StoreSettings
 
 
 def default_path(instance: str) -> Path:
@@ -90,4 +71,4 @@ def prepare_file(path: Path) -> None:
         os.close(fd)
 
 
-__all__ = ["StoreSettings", "default_path", "prepare_file", "resolve_url"]
+__all__ = ["default_path", "prepare_file", "resolve_url"]

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_DIGESTS = 4_096
+"""Keys of answers that a claim brings along; the others are looked up one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
@@ -87,4 +90,4 @@ class Claim:
     complete: bool
 
 
-__all__ = ["AnswerRow", "Change", "Claim", "EntryRow", "SessionRow"]
+__all__ = ["MAX_DIGESTS", "AnswerRow", "Change", "Claim", "EntryRow", "SessionRow"]

@@ -6,14 +6,12 @@ from typing import Any, Literal, NamedTuple
 
 from python_bridge.errors import BridgeError
 from python_bridge.store import session_sql as sql
-from python_bridge.store.rows import AnswerRow, Change, Claim, EntryRow, SessionRow
+from python_bridge.store.rows import MAX_DIGESTS, AnswerRow, Change, Claim, EntryRow, SessionRow
 from python_bridge.store.statements import Transaction
 from python_bridge.store.store import Store
 
 HEAVY_BYTES = 256 * 1024
 """From this size on, values are written and read in a thread."""
-MAX_DIGESTS = 4_096
-"""Keys of answers that a claim brings along; the others are looked up one by one."""
 _SWEEP_ROWS = 50
 
 
@@ -239,4 +237,4 @@ def _answer_values(tenant: str, session: str, answer: AnswerRow) -> dict[str, An
     return {**own, "p_digest": answer.digest, "p_body": answer.body, "p_expires_at": answer.expires_at}
 
 
-__all__ = ["HEAVY_BYTES", "MAX_DIGESTS", "Created", "SessionStore"]
+__all__ = ["HEAVY_BYTES", "Created", "SessionStore"]

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from python_bridge.store.committer import Committer
 from python_bridge.store.database import Database
-from python_bridge.store.location import StoreSettings
 from python_bridge.store.reader import Reader
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.statements import Transaction
 
 T = TypeVar("T")

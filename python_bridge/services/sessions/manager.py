@@ -1,8 +1,10 @@
 """Sessions over a store: who owns them, in which order calls change them, and what was answered already."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.services.sessions.changes import change_of, created_row
@@ -12,9 +14,13 @@ from python_bridge.services.sessions.limits import SessionSettings
 from python_bridge.services.sessions.owned import Owned, OwnedSessions
 from python_bridge.services.sessions.state import SessionState
 from python_bridge.services.sessions.turns import SessionKey, Turns
-from python_bridge.store.rows import AnswerRow, SessionRow
-from python_bridge.store.sessions import MAX_DIGESTS, SessionStore
+from python_bridge.store.rows import MAX_DIGESTS, AnswerRow, SessionRow
 
+if TYPE_CHECKING:  # SQLAlchemy comes with it, which a worker without sessions does not need
+    from python_bridge.store.sessions import SessionStore
+
+_TRUSTED_MS = 250  # a session is asked after before a call when it was idle for longer
+_PURE_TRIES = 5
 Work = Callable[[SessionState], Awaitable[tuple[SessionState, Any]]]
 """Takes a session and gives it changed, with the result of the call."""
 
@@ -40,6 +46,14 @@ class Ref:
         return self.tenant, self.session
 
 
+class SessionTakenOver(BridgeError):
+    """Another worker has the session now; nothing was changed."""
+
+    def __init__(self, session: str) -> None:
+        text = f"session {session!r} was taken over by another worker while the call ran; repeat the call"
+        super().__init__("conflict", text, retry_after=0.02)
+
+
 class SessionManager:
     """The sessions of one worker.
 
@@ -48,7 +62,7 @@ class SessionManager:
     """
 
     def __init__(
-        self, store: SessionStore, settings: SessionSettings, *, owner: str, clock: SteadyClock | None = None
+        self, store: "SessionStore", settings: SessionSettings, *, owner: str, clock: SteadyClock | None = None
     ) -> None:
         self.settings = settings
         self.clock = clock or SteadyClock()
@@ -82,27 +96,38 @@ class SessionManager:
             self._owned.keep(key, Owned(state, 1, 0, text_size(document), {}, complete=True))
         return answered
 
-    async def run(self, ref: Ref, work: Work) -> Any:
+    async def run(self, ref: Ref, work: Work, *, pure: bool = False) -> Any:
         """Give `work` its turn on the session; commit what it made of it, then return its result.
 
         Work that fails or is cancelled changes nothing. A request that was answered before is answered the same.
+
+        Args:
+            pure: the work does nothing but make a new state, so that it may be done again on a newer one.
 
         Raises:
             BridgeError: `not_found`; `conflict` when another worker took the session over, the call is nested in
                 one on the same session, or the key was used for another request; what the work or the store raises.
         """
         async with self.turns.take(ref.key, ref.within):
-            owned = await self._own(ref)
-            try:
-                if ref.idempotency_key is not None and (answer := await self._find_answer(ref, owned)) is not None:
-                    self._owned.keep(ref.key, owned)
-                    return _same_answer(ref, answer)
-                state, result = await work(owned.state.touched(self.clock.now()))
-            except BaseException:
+            for _ in range(_PURE_TRIES - 1 if pure else 0):
+                try:
+                    return await self._run(ref, work)
+                except SessionTakenOver:
+                    await asyncio.sleep(random.uniform(0, 0.01))
+            return await self._run(ref, work)
+
+    async def _run(self, ref: Ref, work: Work) -> Any:
+        owned = await self._own(ref)
+        try:
+            if ref.idempotency_key is not None and (answer := await self._find_answer(ref, owned)) is not None:
                 self._owned.keep(ref.key, owned)
-                raise
-            self._owned.keep(ref.key, await self._commit(ref, owned, state, result))
-            return result
+                return _same_answer(ref, answer)
+            state, result = await work(owned.state.touched(self.clock.now()))
+        except BaseException:
+            self._owned.keep(ref.key, owned)
+            raise
+        self._owned.keep(ref.key, await self._commit(ref, owned, state, result))
+        return result
 
     async def close(self, ref: Ref, result: Callable[[bool], Any]) -> Any:
         """Delete a session after the calls before it; `result` gets whether there was one."""
@@ -149,7 +174,7 @@ class SessionManager:
     async def _own(self, ref: Ref) -> Owned:
         now = self.clock.now()
         owned = self._owned.take(ref.key)
-        if owned is not None and owned.state.expires_at > now:
+        if owned is not None and await self._still_owns(owned, now):
             return owned
         claim = await self._store.claim(*ref.key, self._owner, now)
         if claim is None:
@@ -157,6 +182,16 @@ class SessionManager:
         row = claim.row
         state = read_state(row, claim.state, await self._store.entries(row))
         return Owned(state, row.epoch, row.version, text_size(claim.state), claim.digests, claim.complete)
+
+    async def _still_owns(self, owned: Owned, now: int) -> bool:
+        """Whether the session need not be read again. The commit decides; this only spares work that would be lost."""
+        state = owned.state
+        if state.expires_at <= now:
+            return False
+        if now - state.updated_at < _TRUSTED_MS:
+            return True
+        row = await self._store.get(state.tenant, state.id, now)
+        return row is not None and (row.epoch, row.version) == (owned.epoch, owned.version)
 
     async def _find_answer(self, ref: Ref, owned: Owned) -> AnswerRow | None:
         key, now = ref.idempotency_key or "", self.clock.now()
@@ -173,8 +208,7 @@ class SessionManager:
         answer = self._answer_row(ref, result)
         change = change_of(owned, state, document, size, answer)
         if not await self._store.commit(change):
-            text = f"session {state.id!r} was taken over by another worker while the call ran; repeat the call"
-            raise BridgeError("conflict", text, retry_after=0.02)
+            raise SessionTakenOver(state.id)
         digests, complete = _with_digest(owned, answer, self.clock.now())
         return replace(
             owned, state=state, version=owned.version + 1, document_size=size, digests=digests, complete=complete
@@ -219,4 +253,4 @@ def _not_found(session: str) -> BridgeError:
     return BridgeError("not_found", f"no session {session[:80]!r}: it was never opened, was closed, or has expired")
 
 
-__all__ = ["Ref", "SessionManager", "Work"]
+__all__ = ["Ref", "SessionManager", "SessionTakenOver", "Work"]

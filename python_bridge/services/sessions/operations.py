@@ -195,7 +195,7 @@ class SessionOperations:
         async def run(state: SessionState) -> tuple[SessionState, Any]:
             return work(state)
 
-        return await self._manager.run(ref_of(call.request, check_name(session, "session")), run)
+        return await self._manager.run(ref_of(call.request, check_name(session, "session")), run, pure=True)
 
     async def _view(self, call: CallLike, session: str) -> SessionState:
         ref = ref_of(call.request, check_name(session, "session"))

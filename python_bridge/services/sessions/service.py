@@ -2,32 +2,38 @@
 
 import asyncio
 import logging
+import os
 import random
 import secrets
+import socket
 from contextlib import suppress
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from python_bridge.errors import BridgeError
 from python_bridge.services.sessions.clock import SteadyClock
 from python_bridge.services.sessions.limits import SessionSettings
 from python_bridge.services.sessions.manager import SessionManager
-from python_bridge.store.location import StoreSettings
-from python_bridge.store.sessions import SessionStore
-from python_bridge.store.store import Store
+from python_bridge.store.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from python_bridge.store.store import Store
 
 _log = logging.getLogger(__name__)
 
 
+def preload() -> None:
+    """Import what a store needs: 150 ms, at the first session or before a fork."""
+    import_module("python_bridge.store.sessions")
+
+
 class SessionService:
-    """Opens the store when the first session is used: a worker without sessions has none.
+    """Opens the store when the first session is used: a worker without sessions has none."""
 
-    Args:
-        worker_id: for people who look into the store.
-    """
-
-    def __init__(self, store: StoreSettings, settings: SessionSettings, worker_id: str) -> None:
+    def __init__(self, store: StoreSettings, settings: SessionSettings) -> None:
         self._store_settings = store
         self._settings = settings
-        self._owner = f"{worker_id}:{secrets.token_hex(4)}"
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"  # for people; the epoch decides
         self._clock = SteadyClock()
         self._lock = asyncio.Lock()
         self._store: Store | None = None
@@ -47,6 +53,10 @@ class SessionService:
             if self._closed:
                 raise BridgeError("unavailable", "the worker ends; use another one")
             if self._manager is None:
+                await asyncio.to_thread(preload)
+                from python_bridge.store.sessions import SessionStore
+                from python_bridge.store.store import Store
+
                 self._store = await Store.open(self._store_settings)
                 sessions = SessionStore(self._store)
                 self._manager = SessionManager(sessions, self._settings, owner=self._owner, clock=self._clock)
@@ -74,4 +84,4 @@ class SessionService:
                 _log.warning("expired sessions were not deleted: %s", error.message)
 
 
-__all__ = ["SessionService"]
+__all__ = ["SessionService", "preload"]

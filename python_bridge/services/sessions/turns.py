@@ -4,22 +4,20 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 
 from python_bridge.errors import BridgeError
 
 SessionKey = tuple[str, str]
 """Tenant and session id."""
 
-# What the task holds, with whose turn it is: workers of one process, as in tests, have lines of their own.
-_held: ContextVar[frozenset[tuple["Turns", SessionKey]]] = ContextVar("held_sessions", default=frozenset())
 _RETRY_AFTER_S = 0.05
 
 
 class _Line:
-    __slots__ = ("in_tools", "waiting")
+    __slots__ = ("holder", "in_tools", "waiting")
 
     def __init__(self) -> None:
+        self.holder: asyncio.Task[object] | None = None
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.in_tools = 0
 
@@ -47,11 +45,10 @@ class Turns:
                 `overloaded` when too many wait already.
         """
         await self._enter(key, within)
-        token = _held.set(_held.get() | {(self, key)})
+        self._lines[key].holder = asyncio.current_task()
         try:
             yield
         finally:
-            _held.reset(token)
             self._leave(key)
 
     @contextmanager
@@ -68,12 +65,14 @@ class Turns:
         return len(self._lines)
 
     async def _enter(self, key: SessionKey, within: tuple[str, ...] | None) -> None:
-        if (self, key) in _held.get() or (within is not None and key[1] in within):
+        if within is not None and key[1] in within:
             raise _nested(key[1], retryable=False)
         line = self._lines.get(key)
         if line is None:
             self._lines[key] = _Line()
             return
+        if line.holder is asyncio.current_task():
+            raise _nested(key[1], retryable=False)
         if within is None and line.in_tools:
             # It may come from that very tool. A caller that is another one repeats it and loses nothing but its place.
             raise _nested(key[1], retryable=True)

@@ -14,8 +14,8 @@ from python_bridge.errors import BridgeError
 from python_bridge.services.sessions.limits import SessionSettings
 from python_bridge.services.sessions.manager import Ref, SessionManager
 from python_bridge.services.sessions.state import SessionState
-from python_bridge.store.location import StoreSettings
 from python_bridge.store.sessions import SessionStore
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.store import Store
 
 pytestmark = pytest.mark.anyio

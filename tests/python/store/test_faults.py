@@ -12,8 +12,8 @@ from storekit.make import change, entry, row
 from storekit.postgres import PostgresServer
 
 from python_bridge.errors import BridgeError
-from python_bridge.store.location import StoreSettings
 from python_bridge.store.sessions import SessionStore
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.statements import Transaction
 from python_bridge.store.store import Store
 

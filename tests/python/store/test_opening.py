@@ -13,9 +13,10 @@ from storekit.make import row
 
 from python_bridge.errors import BridgeError
 from python_bridge.store.database import Database
-from python_bridge.store.location import StoreSettings, default_path, resolve_url
+from python_bridge.store.location import default_path, resolve_url
 from python_bridge.store.migrations import HEAD
 from python_bridge.store.sessions import SessionStore
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.store import Store
 from python_bridge.store.tables import metadata
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from storekit.postgres import PostgresServer, binaries
 
-from python_bridge.store.location import StoreSettings
+from python_bridge.store.settings import StoreSettings
 from python_bridge.store.store import Store
 
 
