@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -156,13 +157,17 @@ child.wait()
 
 async def test_a_worker_ends_when_its_parent_is_killed_though_its_input_stays_open() -> None:
     command = PARENT.format(arguments=worker_arguments())
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", command, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    worker, keeper = map(int, (await process.stdout.readline()).split())
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+        assert process.stdout is not None
+        worker, keeper = map(int, process.stdout.readline().split())
+        await ends_with_its_parent(worker, keeper, process)
+
+
+async def ends_with_its_parent(worker: int, keeper: int, process: subprocess.Popen[bytes]) -> None:
     try:
         await until(lambda: os.readlink(f"/proc/{worker}/fd/0") == os.devnull)  # it runs by then
         process.kill()
-        await process.wait()
+        process.wait()
         await until(lambda: not alive(worker))
     finally:
         os.kill(keeper, signal.SIGKILL)
