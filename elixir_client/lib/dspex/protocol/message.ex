@@ -164,6 +164,25 @@ defmodule DSPex.Protocol.Message do
   defp plain(%DSPex.Ordered{pairs: pairs}), do: Map.new(pairs)
   defp plain(map), do: map
 
+  defp classify(envelope) when is_map_key(envelope, "result") or is_map_key(envelope, "error") do
+    case envelope do
+      %{"jsonrpc" => "2.0", "id" => _id, "method" => _method} ->
+        invalid(nil, :invalid_request, "a response has a method")
+
+      %{"result" => _result, "error" => _error} ->
+        invalid(nil, :invalid_request, "a response has both result and error")
+
+      %{"jsonrpc" => "2.0", "id" => id, "result" => result} when id != nil ->
+        respond(id, {:ok, result})
+
+      %{"jsonrpc" => "2.0", "id" => id, "error" => %{} = error} ->
+        respond(id, {:error, error_of(error)})
+
+      _other ->
+        invalid(nil, :invalid_request, "a response has jsonrpc, id, and a result or an error object")
+    end
+  end
+
   defp classify(%{"jsonrpc" => "2.0", "method" => method} = envelope) when is_binary(method) do
     params = Map.get(envelope, "params", %{})
     id = envelope["id"]
@@ -176,16 +195,10 @@ defmodule DSPex.Protocol.Message do
     end
   end
 
-  defp classify(%{"jsonrpc" => "2.0", "result" => result, "id" => id} = envelope)
-       when not is_map_key(envelope, "error"),
-       do: respond(id, {:ok, result})
-
-  defp classify(%{"jsonrpc" => "2.0", "error" => error, "id" => id} = envelope)
-       when not is_map_key(envelope, "result"),
-       do: respond(id, {:error, error |> DSPex.Ordered.plain() |> Error.from_object()})
-
   defp classify(envelope),
     do: invalid(envelope["id"], :invalid_request, "the message is neither request, notification nor response")
+
+  defp error_of(error), do: error |> DSPex.Ordered.plain() |> Error.from_object()
 
   defp respond(id, outcome) do
     if valid_id?(id) or id == nil,
