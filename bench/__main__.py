@@ -47,8 +47,7 @@ def commit(rows: Sequence[Row], path: Path) -> None:
     committed = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for row in rows:
         if row.ratio is not None:
-            better = "higher" if ">=" in row.goal else "lower"
-            committed[row.key] = {"ratio": round(row.ratio, 4), "better": better}
+            committed[row.key] = {"ratio": round(row.ratio, 4), "better": row.better}
     path.write_text(json.dumps(committed, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

@@ -30,13 +30,13 @@ class Program:
 
 def elixir(script: str, *ids: str, full: bool = False) -> Program:
     """Return the program for `bench/elixir/SCRIPT`."""
-    return Program(ids, ("mix", "run", "--no-start", f"bench/elixir/{script}"), full)
+    return Program(ids, ("mix", "run", f"bench/elixir/{script}"), full)
 
 
 PROGRAMS = (
     elixir("ping.exs", "P1", "P2"),
     elixir("predict.exs", "predict"),
-    elixir("start.exs", "start"),
+    Program(("start",), (PYTHON, "bench/start.py")),
 )
 
 

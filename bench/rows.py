@@ -23,6 +23,7 @@ class Row:
         ratio: value ÷ baseline.
         goal: like ``"ratio <= 2.0"``; ``""`` when the row only informs.
         ok: whether the goal is reached; None without a goal.
+        better: ``"lower"`` or ``"higher"``: which ratio is the better one.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Row:
     min: float
     p99: float
     count: int
+    better: str
 
     @property
     def key(self) -> str:
@@ -51,7 +53,7 @@ def row_from(report: Mapping[str, Any]) -> Row:
     """Make a row of what a measuring program printed.
 
     A report has `id`, `name`, `unit`, `goal`, and `samples` and `baseline` as lists of numbers in the unit
-    (`baseline` may be absent).
+    (`baseline` may be absent). `better` says which ratio is better where the goal does not.
 
     Raises:
         ValueError: a list is empty, or the goal can't be read.
@@ -72,6 +74,7 @@ def row_from(report: Mapping[str, Any]) -> Row:
         min=ours.min,
         p99=ours.p99,
         count=ours.count,
+        better=str(report.get("better") or ("higher" if ">=" in goal else "lower")),
     )
 
 

@@ -11,7 +11,10 @@ defmodule Bench do
   @doc "Sends a packet to the baseline and waits for its answer."
   def ask(port, packet) do
     Port.command(port, packet)
+    take(port)
+  end
 
+  defp take(port) do
     receive do
       {^port, {:data, answer}} -> answer
       {^port, {:exit_status, status}} -> raise "the baseline ended with status #{status}"
@@ -36,14 +39,46 @@ defmodule Bench do
   def paired(rounds, ours, baseline) do
     _warm = {ours.(), baseline.()}
 
-    {a, b} =
-      Enum.map(1..rounds, fn
+    {ours, baseline} =
+      1..rounds
+      |> Enum.map(fn
         round when rem(round, 2) == 1 -> {ours.(), baseline.()}
-        _round -> baseline.() |> then(&{ours.(), &1})
+        _round -> then(baseline.(), &{ours.(), &1})
       end)
       |> Enum.unzip()
 
-    {List.flatten(a), List.flatten(b)}
+    {List.flatten(ours), List.flatten(baseline)}
+  end
+
+  @doc "Starts an instance with one worker, ready for calls. `options` are `:lm`, or `:engine` for the worker's settings."
+  def start_instance(options) do
+    {:ok, _apps} = Application.ensure_all_started(:dspex)
+    {engine, options} = Keyword.pop(options, :engine)
+    settings = if engine, do: %{engine: engine}, else: %{}
+    {:ok, _pid} = DSPex.start_link(name: Bench.DSPex, pools: [default: [workers: 1, settings: settings] ++ options])
+    :ok = DSPex.await_ready(Bench.DSPex)
+    Bench.DSPex
+  end
+
+  @doc "Calls per second that `processes` make together, `total` in all."
+  def rate(processes, total, function) do
+    each = div(total, processes)
+    started = System.monotonic_time(:nanosecond)
+
+    1..processes
+    |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..each, do: function.() end) end)
+    |> Task.await_many(:infinity)
+
+    each * processes / ((System.monotonic_time(:nanosecond) - started) / 1.0e9)
+  end
+
+  @doc "Packets per second through a baseline with `in_flight` of them under way."
+  def raw_rate(port, packet, in_flight, total) do
+    started = System.monotonic_time(:nanosecond)
+    for _ <- 1..in_flight, do: Port.command(port, packet)
+    for _ <- 1..(total - in_flight), do: ask(port, packet)
+    for _ <- 1..in_flight, do: take(port)
+    total / ((System.monotonic_time(:nanosecond) - started) / 1.0e9)
   end
 
   @doc "Prints one report."

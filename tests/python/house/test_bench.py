@@ -73,9 +73,11 @@ def test_committing_keeps_the_other_rows(tmp_path: Path) -> None:
     path = tmp_path / "ratios.json"
     commit([row_from(report(goal="ratio <= 2"))], path)
     commit([row_from(report(id="P2", name="echo", goal="ratio >= 0.2"))], path)
+    commit([row_from(report(id="", name="rate", better="higher"))], path)
     assert json.loads(path.read_text()) == {
         "P1 ping": {"ratio": 3.0, "better": "lower"},
         "P2 echo": {"ratio": 3.0, "better": "higher"},
+        "rate": {"ratio": 3.0, "better": "higher"},
     }
 
 
