@@ -12,7 +12,7 @@ defmodule DSPex.Signature do
         use DSPex.Signature
 
         @desc "Answer in one sentence."
-        signature question: :string, context: {:list, :string} -> answer: :string, score: :float
+        signature (question: :string, context: {:list, :string} -> [answer: :string, score: :float])
       end
 
       Answer.signature()
@@ -99,8 +99,8 @@ defmodule DSPex.Signature do
   @doc "Parses once: the result is kept in a bounded cache and found again without copying."
   @spec compile(String.t()) :: {:ok, t} | {:error, SignatureError.t()}
   def compile(text) do
-    case Cache.fetch(text) do
-      nil -> with {:ok, signature} <- parse(text), do: {:ok, Cache.put(text, signature)}
+    case Cache.fetch(:signature, text) do
+      nil -> with {:ok, signature} <- parse(text), do: {:ok, Cache.put(:signature, text, signature)}
       signature -> {:ok, signature}
     end
   end
@@ -226,29 +226,33 @@ defmodule DSPex.Signature do
   @doc false
   defmacro __using__(_options) do
     quote do
-      import DSPex.Signature, only: [signature: 1]
+      import DSPex.Signature, only: [signature: 1, signature: 2]
       Module.register_attribute(__MODULE__, :desc, accumulate: false)
       Module.register_attribute(__MODULE__, :dspex_types, accumulate: false)
     end
   end
 
   @doc """
-  Declares the signature of a module that says `use DSPex.Signature`: text, or `name: type, … -> name: type, …` with types
-  `:string`, `:integer`, `:float`, `:boolean`, `:any`, `:map`, `{:list, type}`, `{:map, key, value}`, `{:optional, type}`,
+  Declares the signature of a module that says `use DSPex.Signature`: text, or `(name: type, … -> [name: type, …])`. (Elixir
+  reads an arrow only inside parentheses, and names after it only inside brackets; `signature/2` takes both lists without
+  an arrow.) Types are `:string`, `:integer`, `:float`, `:boolean`, `:any`, `:map`, `{:list, type}`, `{:map, key, value}`, `{:optional, type}`,
   `{:one_of, values}`, `{:union, types}` or a type in text; `{type, desc: "…", ge: 0}` adds a description and constraints.
   `@desc` before it holds the instructions, `@dspex_types` a map of names to JSON Schemas.
   """
-  defmacro signature(declaration) do
-    fields = Builder.declaration(declaration, __CALLER__)
+  defmacro signature(declaration), do: declaration |> Builder.declaration(__CALLER__) |> declare()
 
+  defp declare(fields) do
     quote do
-      @dspex_signature Builder.declare!(unquote(fields), @desc, @dspex_types, __MODULE__)
+      @dspex_signature unquote(Builder).declare!(unquote(fields), @desc, @dspex_types, __MODULE__)
 
       @doc "The signature of this module."
       @spec signature() :: DSPex.Signature.t()
       def signature, do: @dspex_signature
     end
   end
+
+  @doc "As `signature/1`, from a list of inputs and a list of outputs: `signature [q: :string], [a: :string]`."
+  defmacro signature(inputs, outputs), do: declare(Builder.declaration(inputs, outputs))
 
   defimpl Inspect do
     def inspect(signature, _options), do: "#DSPex.Signature<#{DSPex.Signature.to_string(signature)}>"

@@ -190,6 +190,19 @@ defmodule DSPex.Native.Python do
   """
   @spec float(String.t()) :: {:ok, float | :infinity | :neg_infinity} | :error
   def float(text) do
+    if plain?(text, :start), do: {:ok, :erlang.binary_to_float(text)}, else: general(text)
+  end
+
+  # The common form needs no regular expression: digits, a point, digits; short enough to be finite.
+  defp plain?(text, :start) when byte_size(text) > 300, do: false
+  defp plain?(<<?-, char, rest::binary>>, :start) when char in ?0..?9, do: plain?(rest, :whole)
+  defp plain?(<<char, rest::binary>>, :start) when char in ?0..?9, do: plain?(rest, :whole)
+  defp plain?(<<char, rest::binary>>, :whole) when char in ?0..?9, do: plain?(rest, :whole)
+  defp plain?(<<?., char, rest::binary>>, :whole) when char in ?0..?9, do: plain?(rest, :fraction)
+  defp plain?(<<char, rest::binary>>, :fraction) when char in ?0..?9, do: plain?(rest, :fraction)
+  defp plain?(rest, state), do: rest == "" and state == :fraction
+
+  defp general(text) do
     case Regex.run(~r/\A([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?\z/, text) do
       [_all, sign, whole | rest] when whole != "" or (rest != [] and hd(rest) != "") -> make_float(sign, whole, rest)
       _other -> :error
@@ -286,6 +299,8 @@ defmodule DSPex.Native.Python do
   @spec strip(String.t()) :: String.t()
   def strip(text), do: text |> strip_leading() |> strip_trailing()
 
+  @line_ends ["\r\n", "\n", "\r", "\v", "\f", <<0x1C>>, <<0x1D>>, <<0x1E>>, "\u0085", "\u2028", "\u2029"]
+
   @doc """
   Python's `str.splitlines()`.
 
@@ -300,7 +315,16 @@ defmodule DSPex.Native.Python do
     if List.last(lines) == "", do: Enum.drop(lines, -1), else: lines
   end
 
+  # Compiling the pattern costs more than splitting a short text.
   defp line_ends do
-    ["\r\n", "\n", "\r", "\v", "\f", <<0x1C>>, <<0x1D>>, <<0x1E>>, <<0x85::utf8>>, <<0x2028::utf8>>, <<0x2029::utf8>>]
+    case :persistent_term.get({__MODULE__, :line_ends}, nil) do
+      nil ->
+        pattern = :binary.compile_pattern(@line_ends)
+        :persistent_term.put({__MODULE__, :line_ends}, pattern)
+        pattern
+
+      pattern ->
+        pattern
+    end
   end
 end

@@ -80,18 +80,40 @@ defmodule DSPex.Native.Adapter.Chat do
   defp keep(found, name, lines), do: Map.put(found, name, lines |> Enum.reverse() |> Enum.join("\n") |> Python.strip())
 
   # As in DSPy, the header is found in the stripped line, and its length is then cut off the line as it stands.
-  defp header(line) do
-    with true <- marked?(line),
-         stripped = Python.strip(line),
-         [match, name] <- Regex.run(~r/\A\[\[ ## ([\p{L}\p{N}_]+) ## \]\]/u, stripped) do
-      {name, line |> String.slice(String.length(match)..-1) |> Python.strip()}
-    else
-      _none -> nil
+  defp header(<<"[[ ## ", rest::binary>> = line) do
+    case name(rest, 0) do
+      {:ok, name, rest} -> {name, Python.strip(rest)}
+      :wide -> wide_header(line)
+      :none -> nil
     end
   end
 
-  defp marked?(<<"[[ ## ", _rest::binary>>), do: true
-  defp marked?(line), do: :binary.match(line, "[[ ## ") != :nomatch
+  defp header(line), do: if(:binary.match(line, "[[ ## ") == :nomatch, do: nil, else: wide_header(line))
+
+  # Names in ASCII need no regular expression.
+  defp name(text, length) do
+    case text do
+      <<_name::binary-size(length), char, _rest::binary>>
+      when char in ?a..?z or char in ?A..?Z or char in ?0..?9 or char == ?_ ->
+        name(text, length + 1)
+
+      <<name::binary-size(length), " ## ]]", rest::binary>> when length > 0 ->
+        {:ok, name, rest}
+
+      <<_name::binary-size(length), char, _rest::binary>> when char >= 0x80 ->
+        :wide
+
+      _other ->
+        :none
+    end
+  end
+
+  defp wide_header(line) do
+    case Regex.run(~r/\A\[\[ ## ([\p{L}\p{N}_]+) ## \]\]/u, Python.strip(line)) do
+      [match, name] -> {name, line |> String.slice(String.length(match)..-1) |> Python.strip()}
+      nil -> nil
+    end
+  end
 
   @impl Prompt
   def structure(signature) do

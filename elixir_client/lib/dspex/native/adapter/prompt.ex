@@ -7,6 +7,7 @@ defmodule DSPex.Native.Adapter.Prompt do
   alias DSPex.Native.Adapter.Markers
   alias DSPex.Native.Adapter.Validate
   alias DSPex.Native.Python
+  alias DSPex.Native.Signature.Cache
   alias DSPex.Signature
   alias DSPex.Signature.Field
 
@@ -43,6 +44,11 @@ defmodule DSPex.Native.Adapter.Prompt do
   @doc "The system message: fields, structure, task."
   @spec system(module, Signature.t()) :: String.t()
   def system(adapter, signature) do
+    key = {adapter, signature.inputs, signature.outputs, signature.instructions}
+    Cache.fetch(:prompt, key) || Cache.put(:prompt, key, write_system(adapter, signature))
+  end
+
+  defp write_system(adapter, signature) do
     "Your input fields are:\n#{Fields.description(signature.inputs)}\n" <>
       "Your output fields are:\n#{Fields.description(signature.outputs)}\n" <>
       "#{adapter.structure(signature)}\n#{task(signature.instructions)}"

@@ -3,12 +3,27 @@ defmodule DSPex.Native.Adapter.Repair do
   # Python's `json_repair.loads`: JSON as it stands, else what can be made of it. `""` is its answer to text without JSON.
 
   alias DSPex.Native.Adapter.PythonJson
+  alias DSPex.Native.Adapter.Repair.Look
+  alias DSPex.Native.Adapter.Repair.Parser
   alias DSPex.Native.Python
+
+  @max_bytes 200_000
 
   @doc "The value, or `:unsure` where only Python could tell."
   @spec loads(String.t()) :: {:ok, Python.value()} | :unsure
   def loads(text) do
-    with :error <- PythonJson.decode(text), do: {:ok, ""}
+    with :error <- PythonJson.decode(text), do: repair(text)
+  end
+
+  # json_repair takes time that grows with the square of some texts: long ones are left to Python.
+  defp repair(text) do
+    cond do
+      not String.contains?(text, ["{", "[", "(", "\"", "'", "“", "”"]) -> {:ok, ""}
+      byte_size(text) > @max_bytes -> :unsure
+      true -> {:ok, text |> Look.new() |> Parser.document()}
+    end
+  catch
+    :unsure -> :unsure
   end
 
   @doc "The first balanced pair of braces, as DSPy's regular expression finds it, in linear time."

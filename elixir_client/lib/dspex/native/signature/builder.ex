@@ -125,24 +125,23 @@ defmodule DSPex.Native.Signature.Builder do
     :no_schema -> {{[]}, defs}
   end
 
-  @doc "The fields of a declaration, as a quoted list of maps or a text."
-  @spec declaration(Macro.t(), Macro.Env.t()) :: Macro.t()
-  def declaration(text, _env) when is_binary(text), do: text
+  @doc "The fields of a declaration, as quoted tuples or a text."
+  @spec declaration(Macro.t(), Macro.Env.t() | Macro.t()) :: Macro.t()
+  def declaration(text, %Macro.Env{}) when is_binary(text), do: text
+  def declaration([{:->, _meta, [[inputs], outputs]}], %Macro.Env{}), do: declaration(inputs, outputs)
+  def declaration([{:->, _meta, [[], outputs]}], %Macro.Env{}), do: declaration([], outputs)
 
-  # `a: t, b: t -> c: t` reaches a macro as one keyword list whose last type is the arrow.
-  def declaration([{:->, _meta, [inputs, outputs]}], env), do: sides(inputs, outputs, env)
-
-  def declaration(other, env) do
+  def declaration(other, %Macro.Env{} = env) do
     raise CompileError,
       file: env.file,
       line: env.line,
-      description: "a signature is a text or `name: type -> name: type`, not #{Macro.to_string(other)}"
+      description: "a signature is a text or `(name: type -> [name: type])`, not #{Macro.to_string(other)}"
   end
 
-  defp sides(inputs, outputs, env), do: quoted(inputs, "input", env) ++ quoted(outputs, "output", env)
+  def declaration(inputs, outputs), do: quoted(inputs, "input") ++ quoted(outputs, "output")
 
-  defp quoted(fields, role, _env) do
-    for {name, type} <- fields |> List.wrap() |> List.flatten() do
+  defp quoted(fields, role) do
+    for {name, type} <- fields do
       quote do: {unquote(Atom.to_string(name)), unquote(role), unquote(type)}
     end
   end

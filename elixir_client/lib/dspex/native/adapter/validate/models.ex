@@ -39,6 +39,10 @@ defmodule DSPex.Native.Adapter.Validate.Models do
   @spec resolve(Python.value(), {:ref, tuple, tuple}, non_neg_integer) :: Validate.result()
   def resolve(value, {:ref, schema, defs}, depth), do: schema(schema, value, nil, defs, depth)
 
+  # Schemas may point to themselves without reading anything of the value.
+  defp schema(_schema, _value, _name, _defs, depth) when depth > 200,
+    do: {:error, [{[], "the value or its schema is nested too deeply"}]}
+
   defp schema({pairs}, value, name, defs, depth) do
     case {member(pairs, "$ref", nil), member(pairs, "properties", nil)} do
       {"#/$defs/" <> target, _properties} -> referred(target, value, defs, depth)
@@ -60,7 +64,7 @@ defmodule DSPex.Native.Adapter.Validate.Models do
         Validate.run(value, {:enum, %{name: name, members: Enum.map(values, &{&1, &1})}}, depth)
 
       nil ->
-        schema(schema, value, name, defs, depth)
+        schema(schema, value, name, defs, depth + 1)
     end
   end
 
