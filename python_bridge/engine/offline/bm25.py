@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 K1 = 1.2
 B = 0.75
@@ -104,13 +105,13 @@ def split_sentences(text: str) -> list[tuple[str, str]]:
 
 def _sentences(block: str) -> list[str]:
     pieces = _BOUNDARY.split(block) if block else []
-    merged: list[str] = []
-    for piece in pieces:
-        if merged and _ABBREVIATION.search(merged[-1]):
-            merged[-1] = f"{merged[-1]} {piece}"
+    sentences: list[list[str]] = []
+    for before, piece in pairwise(["", *pieces]):
+        if _ABBREVIATION.search(before[-10:]):
+            sentences[-1].append(piece)
         else:
-            merged.append(piece)
-    return [piece for piece in merged if _WORD.search(piece)]
+            sentences.append([piece])
+    return [sentence for parts in sentences if _WORD.search(sentence := " ".join(parts))]
 
 
 class Index:

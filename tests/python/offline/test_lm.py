@@ -47,14 +47,14 @@ async def test_a_streamed_answer_arrives_in_several_pieces(adapter: str) -> None
 
 @pytest.mark.anyio
 async def test_streams_with_a_delay_run_side_by_side() -> None:
-    lm = offline.build(token_delay=0.005)
+    lm = offline.build(token_delay=0.02)
     loop = asyncio.get_running_loop()
     started = loop.time()
     asked = [streamed("chat", lm, context=CONTEXT, question="What does the lamp burn?") for _ in range(20)]
     results = await asyncio.gather(*asked)
     one = (
         len(cut("[[ ## answer ## ]]\nThe lamp burns oil from the store on the east rock.\n\n[[ ## completed ## ]]\n"))
-        * 0.005
+        * 0.02
     )
     assert loop.time() - started < 20 * one
     assert all("burns oil" in final.answer for _, final in results)

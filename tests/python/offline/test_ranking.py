@@ -87,3 +87,8 @@ def test_the_field_that_asks_is_recognised(inputs: dict[str, str], name: str) ->
 )
 def test_spelt_types_become_schemas_and_nothing_is_evaluated(spelling: str, schema: dict[str, object]) -> None:
     assert type_schema(spelling) == schema
+
+
+def test_a_hundred_thousand_abbreviations_are_one_sentence() -> None:
+    # Takes minutes when the sentence is built up piece by piece.
+    assert len(split_sentences("A.\n" * 100_000)) == 1

@@ -55,7 +55,7 @@ def test_disconnects_are_told_and_stalls_released(process: tuple[subprocess.Pope
     _, url = process
     with httpx.Client(base_url=url, timeout=30) as client:
         control(client, {"push": [{"stall": True, "times": 2}]})
-        with httpx.Client(base_url=url, timeout=0.2) as hasty, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(base_url=url, timeout=httpx.Timeout(30, read=0.2)) as hasty, pytest.raises(httpx.ReadTimeout):
             hasty.post("/v1/chat/completions", json=BODY)
         state = client.get("/control", params={"disconnects": 1}).json()
         assert state["requests"][0]["disconnected_after"] > 0
