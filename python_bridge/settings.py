@@ -11,6 +11,8 @@ _PREFIX = "DSPEX_"
 _BASE_URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 ADAPTERS = ("chat", "json", "xml")
 ENGINES = ("dspy", "scripted")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("json", "console")
 
 
 class SettingsError(ValueError):
@@ -56,6 +58,7 @@ class Settings:
         max_depth: levels of nesting of a value.
         max_items: items of one collection.
         attachment_bytes: byte strings above this size travel as attachments.
+        max_connections: clients of one socket at the same time.
         max_programs: compiled programs that are kept.
         drain_ms: grace for requests in flight when the worker is told to end.
         listen: ``"stdio"``, ``"unix:/path"`` or ``"tcp:127.0.0.1:port"`` (port 0: any).
@@ -68,7 +71,21 @@ class Settings:
         session_idle_ms: longest time between two uses of a session.
         session_max_bytes: most that one session holds.
         max_sessions: sessions of one tenant.
-        token: what clients must send in `initialize`; on TCP always needed, made up when not given.
+        token: what clients must send in `initialize`; TCP cannot do without.
+        log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
+        log_format: ``"json"``, or ``"console"`` for people.
+        tracing: whether spans are made where OpenTelemetry is configured.
+        memory_soft_bytes: resident memory from which on the worker refuses work, finishes and ends with status 75;
+            0 is none.
+        recycle_calls: requests after which it does the same; 0 is none.
+        recycle_age_ms: age at which it does the same, give or take a tenth; 0 is none.
+        recycle_grace_ms: grace for requests in flight then.
+        max_abandoned: abandoned threads and tasks from which on it does the same.
+        monitor_ms: time between two looks at memory and the event loop.
+        nice: niceness, -20 to 19; 0 leaves it as it is.
+        cpus: processors that the worker may use: ``"0-3,6"``; all when not given.
+        gpu: devices that the worker may see: ``"0"``, ``"0,1"`` or ``"none"``; told as features ``gpu``, ``gpu:0``.
+        capabilities: words of your own that `initialize` tells among the features, as ``capability:<word>``.
     """
 
     lms: dict[str, LmSettings] = field(default_factory=dict[str, LmSettings])
@@ -82,6 +99,7 @@ class Settings:
     max_depth: int = 64
     max_items: int = 1_000_000
     attachment_bytes: int = 64 * 1024
+    max_connections: int = 64
     max_programs: int = 256
     drain_ms: int = 5000
     listen: str = "stdio"
@@ -94,11 +112,30 @@ class Settings:
     session_max_bytes: int = 16 * 1024 * 1024
     max_sessions: int = 100_000
     token: str | None = field(default=None, repr=False)
+    log_level: str = "info"
+    log_format: str = "json"
+    tracing: bool = True
+    memory_soft_bytes: int = 0
+    recycle_calls: int = 0
+    recycle_age_ms: int = 0
+    recycle_grace_ms: int = 30_000
+    max_abandoned: int = 32
+    monitor_ms: int = 500
+    nice: int = 0
+    cpus: str | None = None
+    gpu: str | None = None
+    capabilities: tuple[str, ...] = ()
 
 
-_SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in ("lms", "allowed_imports")}
+_LISTS = ("allowed_imports", "capabilities")
+_SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in ("lms", *_LISTS)}
 _LM_FIELDS = {f.name: f.type for f in fields(LmSettings)}
-_AT_LEAST = {"max_queue": 0, "drain_ms": 0, "attachment_bytes": 0, "max_depth": 4}
+_AT_LEAST = {
+    **dict.fromkeys(("max_queue", "drain_ms", "attachment_bytes", "memory_soft_bytes"), 0),
+    **dict.fromkeys(("recycle_calls", "recycle_age_ms", "recycle_grace_ms"), 0),
+    "max_depth": 4,
+    "nice": -20,
+}
 
 
 def load_settings(
@@ -116,15 +153,29 @@ def load_settings(
     Raises:
         SettingsError: a setting is unknown or has a wrong value.
     """
+    return explain_settings(flags, environ, config)[0]
+
+
+def explain_settings(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """Return what `load_settings` does, and where each setting comes from: ``"default"``, the file, ``"environment"``
+    or ``"command line"``; LMs under ``lms.NAME``.
+    """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     path = config or (Path(environ[_PREFIX + "CONFIG"]) if environ.get(_PREFIX + "CONFIG") else None)
     layers = [(str(path), _read_toml(path))] if path else []
     layers += [("environment", _from_environment(environ)), ("command line", given)]
     settings = Settings()
+    sources = {f.name: "default" for f in fields(Settings) if f.name != "lms"}
     for source, values in layers:
-        settings = apply_settings(settings, values, source)
-    return settings
+        before, settings = settings, apply_settings(settings, values, source)
+        sources.update({name: source for name in values if name in sources})
+        sources.update({f"lms.{n}": source for n, lm in settings.lms.items() if before.lms.get(n) != lm})
+    return settings, sources
 
 
 def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
@@ -141,12 +192,12 @@ def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -
     for name, value in values.items():
         if name == "lms":
             lms.update(_read_lms(value, source))
-        elif name == "allowed_imports":
+        elif name in _LISTS:
             changes[name] = _read_names(value, f"{name} ({source})")
         elif name in _SCALARS:
             changes[name] = _convert(value, _SCALARS[name], f"{name} ({source})")
         elif name not in ("lm", "lm_api_base"):
-            known = ", ".join(sorted([*_SCALARS, "allowed_imports", "lm", "lm_api_base", "lms"]))
+            known = ", ".join(sorted([*_SCALARS, *_LISTS, "lm", "lm_api_base", "lms"]))
             raise SettingsError(f"{name} ({source}) is no setting; known are {known}")
     name = changes.get("default_lm", settings.default_lm)
     _name_one_lm(lms, name, values)
@@ -164,7 +215,7 @@ def _name_one_lm(lms: dict[str, LmSettings], name: str, values: Mapping[str, Any
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = [*_SCALARS, "lm", "allowed_imports"]
+    names = [*_SCALARS, "lm", *_LISTS]
     values: dict[str, Any] = {
         name: environ[_PREFIX + name.upper()] for name in names if environ.get(_PREFIX + name.upper())
     }
@@ -225,6 +276,7 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_MAX_NICE = 19
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -236,6 +288,12 @@ def _check(settings: Settings, source: str) -> None:
         raise SettingsError(f"adapter ({source}) must be one of {', '.join(ADAPTERS)}, it is {settings.adapter!r}")
     if settings.engine not in ENGINES:
         raise SettingsError(f"engine ({source}) must be one of {', '.join(ENGINES)}, it is {settings.engine!r}")
+    for name, allowed in (("log_level", LOG_LEVELS), ("log_format", LOG_FORMATS)):
+        if getattr(settings, name) not in allowed:
+            text = f"must be one of {', '.join(allowed)}, it is {getattr(settings, name)!r}"
+            raise SettingsError(f"{name} ({source}) {text}")
+    if settings.nice > _MAX_NICE:
+        raise SettingsError(f"nice ({source}) must be at most {_MAX_NICE}, it is {settings.nice}")
     if settings.max_frame_bytes >= 1 << 29:
         raise SettingsError(f"max_frame_bytes ({source}) must be below {1 << 29}")
     if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:")):
@@ -243,4 +301,15 @@ def _check(settings: Settings, source: str) -> None:
         raise SettingsError(f"listen ({source}) {text}, it is {settings.listen!r}")
 
 
-__all__ = ["ADAPTERS", "ENGINES", "LmSettings", "Settings", "SettingsError", "apply_settings", "load_settings"]
+__all__ = [
+    "ADAPTERS",
+    "ENGINES",
+    "LOG_FORMATS",
+    "LOG_LEVELS",
+    "LmSettings",
+    "Settings",
+    "SettingsError",
+    "apply_settings",
+    "explain_settings",
+    "load_settings",
+]

@@ -10,6 +10,9 @@ EventSink = Callable[[dict[str, Any]], Awaitable[None]]
 ToolCaller = Callable[[str, dict[str, Any], str, float | None], Awaitable[Any]]
 """`await call_tool(tool, arguments, call_id, timeout_s)` → the client's value; raises ``tool_error``."""
 
+Observe = Callable[[str, dict[str, Any], dict[str, Any]], None]
+"""Takes the name of an event (``"lm.stop"``), measurements and metadata: plain data, no prompts, no answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
@@ -36,6 +39,7 @@ class CallContext:
         call_tool: set when the client answers `tool/call`.
         tenant: caches are kept apart by it.
         deadline: loop time (seconds) after which the work is stopped by the dispatcher; engines may pass it on.
+        observe: set when somebody wants to know of the LM calls. Call it in the loop's thread.
     """
 
     request_id: str
@@ -44,6 +48,7 @@ class CallContext:
     tenant: str | None = None
     traceparent: str | None = None
     deadline: float | None = None
+    observe: Observe | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +88,11 @@ class Engine(Protocol):
     def dspy_version(self) -> str: ...
 
     @property
+    def abandoned_threads(self) -> int:
+        """Threads of cancelled calls that still run."""
+        ...
+
+    @property
     def features(self) -> list[str]:
         """Features of `initialize`: ``"kind:predict"``, ``"stream"``, ``"tools"``, ``"adapter:xml"``, …"""
         ...
@@ -119,5 +129,6 @@ __all__ = [
     "CompiledProgram",
     "Engine",
     "EventSink",
+    "Observe",
     "ToolCaller",
 ]

@@ -90,6 +90,11 @@ class ServerConnection(Connection):
         if self.state is State.INITIALIZED:
             self.notify("worker/failed", {"error": error.to_object()})
 
+    def draining(self, params: dict[str, Any]) -> None:
+        """Tell the client that the worker is about to end, though nobody asked it to by this protocol."""
+        if self.state in (State.INITIALIZED, State.READY):
+            self.notify("worker/draining", params)
+
     def drain(self) -> None:
         """Refuse new work from now on."""
         if self.state in (State.INITIALIZED, State.READY):

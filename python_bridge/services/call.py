@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.messages import Request
 from python_bridge.services.faults import to_bridge_error
+from python_bridge.services.observability.current import current_request
+from python_bridge.services.observability.observer import Observation, timed
+from python_bridge.services.observability.traces import trace_id
 
 if TYPE_CHECKING:
     from python_bridge.services.conversation import Conversation
@@ -38,6 +41,7 @@ class Call:
         "answered",
         "conversation",
         "deadline",
+        "observation",
         "request",
         "serial",
         "task",
@@ -56,6 +60,7 @@ class Call:
         self._credit: asyncio.Event | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.deadline: float | None = None
+        self.observation: Observation | None = None
         if request.meta.deadline_ms is not None:
             self.deadline = self.timing.received + request.meta.deadline_ms / 1000
             self._timer = loop.call_at(self.deadline, self._time_out)
@@ -65,11 +70,16 @@ class Call:
 
     async def _run(self) -> None:
         dispatcher = self.conversation.dispatcher
+        current_request.set(self)
+        if dispatcher.observer is not None:
+            self.observation = dispatcher.observer.observe(self)
         try:
             if not dispatcher.ready.done():
                 await asyncio.shield(dispatcher.ready)
             await dispatcher.admission.enter()
             self.timing.started = dispatcher.loop.time()
+            if self.observation is not None:
+                self.observation.started(self.timing.started)
             try:
                 result = await self._handler(self, self._params)
             finally:
@@ -84,11 +94,15 @@ class Call:
     def respond(self, result: Any) -> None:
         """Answer with a result, unless the answer was given already."""
         if self._close():
+            if self.observation is not None:
+                self.observation.stopped(self.conversation.dispatcher.loop.time(), result)
             self.conversation.respond(self.request.id, result)
 
     def fail(self, error: BridgeError) -> None:
         """Answer with an error, unless the answer was given already."""
         if self._close():
+            if self.observation is not None:
+                self.observation.failed(self.conversation.dispatcher.loop.time(), error)
             self.conversation.fail(self.request.id, error)
 
     def stop(self, error: BridgeError) -> None:
@@ -117,6 +131,16 @@ class Call:
     def request_id(self) -> str:
         """A text that is unique within the worker."""
         return f"{self.conversation.dispatcher.identity.worker_id}-{self.serial}"
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return what logs and telemetry tell of this request."""
+        meta = self.request.meta
+        fields = {"request_id": self.request_id, "method": self.request.method}
+        if meta.session is not None:
+            fields["session"] = meta.session
+        if (trace := trace_id(meta.traceparent)) is not None:
+            fields["trace_id"] = trace
+        return fields
 
     def remaining_s(self) -> float | None:
         """Seconds until the deadline, ``None`` without one."""
@@ -155,11 +179,13 @@ class Call:
         limits = [limit for limit in (timeout_s, self.remaining_s()) if limit is not None]
         params = {"tool": tool, "arguments": arguments, "call_id": call_id, "request_id": self.request.id}
         meta: dict[str, Any] = {"deadline_ms": max(1, int(min(limits) * 1000))} if limits else {}
-        if self.request.meta.traceparent is not None:
-            meta["traceparent"] = self.request.meta.traceparent
+        traceparent = (self.observation and self.observation.traceparent) or self.request.meta.traceparent
+        if traceparent is not None:
+            meta["traceparent"] = traceparent
         if self.request.meta.session is not None:
             meta["within"] = [*(self.request.meta.within or ()), self.request.meta.session]
-        return await self.conversation.call_tool(params, meta, min(limits, default=None))
+        asking = self.conversation.call_tool(params, meta, min(limits, default=None))
+        return await timed(self.observation, "tool", {"tool": tool, "call_id": call_id}, asking)
 
 
 __all__ = ["Call", "Handler", "Timing"]

@@ -17,6 +17,8 @@ from python_bridge.services.call import Call
 from python_bridge.services.conversation import Conversation, Outlet
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.services.identity import Identity
+from python_bridge.services.lifecycle import EXIT_OK, Lifecycle, Phase
+from python_bridge.services.observability.observer import Observer
 from python_bridge.settings import Settings
 from python_bridge.wire.values import Limits
 
@@ -50,6 +52,10 @@ class Dispatcher:
     Args:
         operations: methods beside those that every server has (`initialize`, `ping`, `shutdown`).
         settings: limits, token, debug mode.
+
+    Attributes:
+        declared: features that the settings tell of, beside those of the engine.
+        observer: what wants to know of calls; ``None`` when nothing does, which costs a call nothing.
     """
 
     def __init__(
@@ -60,22 +66,35 @@ class Dispatcher:
         self.loop = asyncio.get_running_loop()
         self.admission = Admission(settings.max_in_flight, settings.max_queue)
         self.conversations: set[Conversation] = set()
+        self.declared: list[str] = []
         self.features: list[str] = ["stream", "tools"]
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.greeted: asyncio.Future[None] = self.loop.create_future()
         self.ended: asyncio.Future[int] = self.loop.create_future()
-        self.draining = False
+        self.life = Lifecycle()
+        self.observer: Observer | None = None
         self.calls = 0
         self.pending: set[Call] = set()
         self.abandoned: set[Call] = set()
         self._ready_params: dict[str, Any] = {}
         self._failure: BridgeError | None = None
         self._draining_task: asyncio.Task[None] | None = None
+        self._exit_status = EXIT_OK
         self._operations: dict[str, Operation] = {
             "ping": Operation(Nothing, _ping, Way.CONTROL),
             "shutdown": Operation(ShutdownParams, self._shutdown, Way.CONTROL),
             **operations,
         }
+
+    @property
+    def draining(self) -> bool:
+        """Whether new work is refused."""
+        return self.life.ending
+
+    def declare(self, features: list[str]) -> None:
+        """Tell clients of features that the engine does not know of."""
+        self.declared = features
+        self.features = [*self.features, *features]
 
     def open(self, outlet: Outlet) -> Conversation:
         """Begin to serve a new connection."""
@@ -186,7 +205,8 @@ class Dispatcher:
 
     def engine_ready(self, dspy_version: str, features: list[str], boot_ms: float) -> None:
         """Work may begin: waiting requests run, clients get `ready`."""
-        self.features = features
+        self.features = features = [*features, *self.declared]
+        self.life.advance(Phase.READY)
         self.identity.dspy_version = dspy_version
         self._ready_params = {"dspy": {"version": dspy_version}, "features": features, "boot_ms": boot_ms}
         self.ready.set_result(None)
@@ -209,10 +229,19 @@ class Dispatcher:
         self.drain(self.settings.drain_ms if params.grace_ms is None else params.grace_ms)
         return {}
 
-    def drain(self, grace_ms: int) -> None:
-        """Refuse new work, wait for what is in flight, then end with status 0; a second call only shortens."""
-        first, self.draining = not self.draining, True
+    def drain(self, grace_ms: int, reason: str = "shutdown", status: int = EXIT_OK) -> None:
+        """Refuse new work, wait for what is in flight, then end with `status`; a second call only shortens.
+
+        Args:
+            reason: for people and pools; clients that did not ask for it get `worker/draining`.
+        """
+        first = self.life.advance(Phase.DRAINING, reason)
+        if first:
+            self._exit_status = status
         for conversation in self.conversations:
+            if first and reason != "shutdown":
+                conversation.connection.draining({"reason": reason, "grace_ms": grace_ms})
+                conversation.outlet.flush()
             conversation.connection.drain()
         if not first and grace_ms > 0:
             return
@@ -224,10 +253,11 @@ class Dispatcher:
         tasks = [call.task for call in self.pending]
         if tasks and grace_ms > 0:
             await asyncio.wait(tasks, timeout=grace_ms / 1000)
-        self.end(0)
+        self.end(self._exit_status)
 
     def end(self, status: int) -> None:
         """Cancel what is left, close all connections, and let the process end with `status`."""
+        self.life.advance(Phase.STOPPED)
         for call in list(self.pending):
             call.stop(BridgeError("cancelled", f"{call.request.method} was stopped: the worker ends"))
         for conversation in list(self.conversations):

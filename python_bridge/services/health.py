@@ -18,13 +18,6 @@ def rss_bytes() -> int:
         return 0
 
 
-def worker_state(dispatcher: Dispatcher) -> str:
-    """Return ``"starting"``, ``"ready"`` or ``"draining"``."""
-    if dispatcher.draining:
-        return "draining"
-    return "ready" if dispatcher.ready.done() else "starting"
-
-
 def worker_status(dispatcher: Dispatcher, started: float, programs: int) -> dict[str, Any]:
     """Return the result of `worker/status`.
 
@@ -33,7 +26,8 @@ def worker_status(dispatcher: Dispatcher, started: float, programs: int) -> dict
         programs: how many programs are kept.
     """
     return {
-        "state": worker_state(dispatcher),
+        "state": dispatcher.life.phase.value,
+        "reason": dispatcher.life.reason,
         "in_flight": dispatcher.admission.running,
         "queued": len(dispatcher.pending) - min(len(dispatcher.pending), dispatcher.admission.running),
         "rss_bytes": rss_bytes(),
@@ -45,4 +39,4 @@ def worker_status(dispatcher: Dispatcher, started: float, programs: int) -> dict
     }
 
 
-__all__ = ["rss_bytes", "worker_state", "worker_status"]
+__all__ = ["rss_bytes", "worker_status"]

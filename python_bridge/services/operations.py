@@ -19,10 +19,9 @@ from python_bridge.services.call import Call
 from python_bridge.services.conversation import Conversation
 from python_bridge.services.dispatch import Operation, Way
 from python_bridge.services.health import worker_status
+from python_bridge.services.observability.traces import trace_id
 from python_bridge.services.programs import ProgramCache
 from python_bridge.settings import Settings
-
-_TRACEPARENT_PARTS = 4
 
 
 class SessionCaller(Protocol):
@@ -135,6 +134,7 @@ def context_of(call: Call) -> CallContext:
         tenant=meta.tenant,
         traceparent=meta.traceparent,
         deadline=call.deadline,
+        observe=call.observation and call.observation.tell,
     )
 
 
@@ -158,12 +158,6 @@ def prediction(call: Call, result: CallResult) -> dict[str, Any]:
             "run_ms": round((dispatcher.loop.time() - started) * 1000, 3),
         },
     }
-
-
-def trace_id(traceparent: str | None) -> str | None:
-    """Return the trace id of a W3C traceparent, ``None`` when there is none."""
-    parts = (traceparent or "").split("-")
-    return parts[1] if len(parts) >= _TRACEPARENT_PARTS else None
 
 
 __all__ = ["WorkerOperations", "context_of", "prediction", "read_options", "run_program"]

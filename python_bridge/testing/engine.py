@@ -47,6 +47,8 @@ class ScriptedEngine:
         self.compiled = 0
         self.closed = False
 
+    abandoned_threads = 0
+
     @property
     def features(self) -> list[str]:
         return ["stream", "tools", "kind:scripted"]

@@ -19,7 +19,28 @@ pytestmark = [pytest.mark.anyio, pytest.mark.req("FR2.2.3", "FR2.2.4", "OWN-1", 
 Connect = Callable[..., AbstractAsyncContextManager[Link]]
 
 
-@pytest.fixture(params=sorted(LINKS))
+SMOKE = {
+    "test_hundreds_of_calls_are_in_flight_and_answered_each_with_its_own",
+    "test_a_stream_gives_its_events_in_order_and_then_the_result",
+    "test_a_cancel_stops_the_work_and_what_is_unknown_is_ignored",
+    "test_a_deadline_stops_the_work_with_timeout",
+    "test_tools_of_the_client_are_called_and_their_errors_come_back",
+    "test_values_come_back_as_they_went_in_both_encodings",
+    "test_a_large_value_passes_and_one_above_the_cap_is_refused",
+    "test_garbage_is_reported_and_ends_the_connection",
+    "test_shutdown_waits_for_what_is_in_flight_and_refuses_new_work",
+}
+"""What runs on every transport; the rest runs where a difference could show."""
+IN_FULL = ("memory", "stdio")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test the transports that it runs on."""
+    every = metafunc.function.__name__ in SMOKE
+    metafunc.parametrize("connect", sorted(LINKS) if every else IN_FULL, indirect=True)
+
+
+@pytest.fixture
 def connect(request: pytest.FixtureRequest) -> Connect:
     """Return a context manager that gives a client of a new worker: ``connect(tools=…, max_queue=…)``."""
 
@@ -94,10 +115,10 @@ async def test_a_program_is_put_called_described_and_dropped(connect: Connect) -
         assert len(module) == 64
         assert (await client.request("module.describe", {"module": module}))["kind"] == "scripted"
         prediction = await client.request(
-            "module.call", {"module": module, "inputs": {"a": 1}}, traceparent="00-ab-cd-01"
+            "module.call", {"module": module, "inputs": {"a": 1}}, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01"
         )
         assert prediction["outputs"] == {"answer": {"a": 1}}
-        assert prediction["meta"]["trace_id"] == "ab"
+        assert prediction["meta"]["trace_id"] == "ab" * 16
         assert prediction["meta"]["run_ms"] >= 0
         assert await client.request("module.drop", {"module": module}) == {"dropped": True}
         assert await client.request("module.drop", {"module": module}) == {"dropped": False}
