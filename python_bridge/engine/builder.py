@@ -7,7 +7,9 @@ from typing import Any
 import dspy
 
 from python_bridge.engine.calls import Runner
+from python_bridge.engine.lms.params import check_params
 from python_bridge.engine.modules.base import BuiltModule
+from python_bridge.engine.modules.composite import Child
 from python_bridge.engine.modules.registry import KINDS
 from python_bridge.engine.signatures.members import SignatureFactory
 from python_bridge.engine.state import apply_state
@@ -46,7 +48,23 @@ class ModuleBuilder:
             raise BridgeError("invalid_request", f"the kind {name!r} is not available here; known: {', '.join(KINDS)}")
         self._check_members(program, name, kind.members, path)
         built = kind.build(program, _Nested(self, path))
-        apply_state(built.make(), program)
+        if name != "knn":  # its demos are the examples to search
+            apply_state(built.make(), program)
+        return built
+
+    def build_child(self, program: Mapping[str, Any], path: str) -> BuiltModule:
+        """Return the module of a program inside of another: its LM and parameters go into its predictors."""
+        if program.get("adapter") is not None:
+            raise BridgeError("invalid_request", f"{path}: the adapter is chosen by the outermost program")
+        built = self.build(program, path)
+        lm = program.get("lm")
+        params = dict(built.params)
+        if isinstance(lm, Mapping):
+            params = check_params(lm.get("params", {}), f"{path}.lm.params") | params
+        for predictor in built.make().predictors():
+            predictor.config = {**predictor.config, **params}
+            if lm is not None:
+                predictor.lm = self.runner.lms.get(lm["name"] if isinstance(lm, Mapping) else lm)
         return built
 
     def _check_members(self, program: Mapping[str, Any], kind: str, members: frozenset[str], path: str) -> None:
@@ -88,16 +106,17 @@ class _Nested:
         self.imported = builder.imported
         self.tools = builder.tools
 
-    def child(self, program: Mapping[str, Any], name: str) -> BuiltModule:
-        """Return the module of the child program called `name`."""
+    def child(self, program: Mapping[str, Any], name: str) -> Child:
+        """Return the child program called `name`."""
         children = program.get("children") or {}
         if name not in children:
             raise BridgeError("invalid_request", f"{self._path}: the kind {program['kind']!r} needs `children.{name}`")
-        return self._builder.build(children[name], f"{self._path}.children.{name}")
+        return self.child_of(children[name], f"children.{name}")
 
-    def build(self, program: Mapping[str, Any], path: str) -> BuiltModule:
-        """Return the module of another program inside of this one."""
-        return self._builder.build(program, f"{self._path}.{path}")
+    def child_of(self, program: Mapping[str, Any], path: str) -> Child:
+        """Return another program inside of this one."""
+        place = f"{self._path}.{path}"
+        return Child(self._builder.build_child(program, place), self._builder.runner.threads, place)
 
 
 __all__ = ["MAX_DEPTH", "ModuleBuilder"]

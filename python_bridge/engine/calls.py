@@ -12,7 +12,7 @@ from python_bridge.engine.failures import to_bridge_error
 from python_bridge.engine.interface import CallContext, CallResult
 from python_bridge.engine.lms.registry import LmRegistry
 from python_bridge.engine.modules.base import BuiltModule
-from python_bridge.engine.outputs import as_text, prediction_completions, prediction_outputs
+from python_bridge.engine.outputs import as_text, prediction_completions, prediction_outputs, to_plain
 from python_bridge.engine.scope import CallScope, enter_scope, leave_scope
 from python_bridge.engine.streaming.sink import StreamSink
 from python_bridge.engine.threads import Threads
@@ -67,7 +67,7 @@ def _settings(scope: CallScope, built: BuiltModule, lm: dspy.LM, adapter: Any) -
         "usage_tracker": scope.usage,
         "disable_history": True,
         "trace": [] if built.trace else None,
-        "send_stream": scope.stream,
+        "send_stream": scope.stream if built.streams else None,
         "stream_listeners": [],
         "warn_on_type_mismatch": False,
     }
@@ -86,6 +86,8 @@ async def _invoke(runner: Runner, built: BuiltModule, module: Any, inputs: Mappi
 async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: dspy.LM, adapter: str) -> CallResult:
     fields = list(built.signature.output_fields)
     outputs = prediction_outputs(prediction, fields)
+    if (hook := getattr(built.signature, "process_output", None)) is not None:
+        outputs = _processed(hook, outputs)
     if scope.stream is not None:
         await scope.stream.complete({name: as_text(outputs[name]) for name in fields if name in outputs})
     return CallResult(
@@ -96,6 +98,14 @@ async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: dsp
         model=lm.model,
         adapter=adapter,
     )
+
+
+def _processed(hook: Any, outputs: dict[str, Any]) -> dict[str, Any]:
+    """Let a registered signature class change its outputs."""
+    changed = hook(outputs)
+    if not isinstance(changed, Mapping):
+        raise BridgeError("program_error", f"process_output must give a map, not {type(changed).__name__}")
+    return to_plain(dict(changed))
 
 
 __all__ = ["Runner", "run"]

@@ -11,7 +11,7 @@ from python_bridge.engine.calls import Runner
 from python_bridge.engine.compiled import Compiled
 from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.engine.lms.registry import LmRegistry
-from python_bridge.engine.modules.registry import KINDS
+from python_bridge.engine.modules.registry import available_kinds
 from python_bridge.engine.programs import check_shape, program_hash
 from python_bridge.engine.signatures.members import SignatureFactory
 from python_bridge.engine.threads import Threads
@@ -50,7 +50,7 @@ class DSPyEngine:
     @property
     def features(self) -> list[str]:
         """Kinds of programs, adapters and abilities, as `initialize` lists them."""
-        kinds = [f"kind:{name}" for name in KINDS]
+        kinds = [f"kind:{name}" for name in available_kinds()]
         return ["stream", "tools", *kinds, *(f"adapter:{name}" for name in ADAPTERS)]
 
     @property

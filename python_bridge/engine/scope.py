@@ -75,6 +75,8 @@ class CallScope:
             raise BridgeError("cancelled", "the call was cancelled while it ran in a thread")
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         self._pending.add(future)
+        if self.cancelled:  # since it was looked at above
+            future.cancel()
         try:
             return future.result()
         except concurrent.futures.CancelledError:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dspy
 
 from python_bridge.engine.modules.options import Option
 from python_bridge.errors import BridgeError
+
+if TYPE_CHECKING:
+    from python_bridge.engine.modules.composite import Child
 
 # DSPy's `Predict` takes inputs of these names for its own: it would hand them control of the LM.
 RESERVED_INPUTS = frozenset({"config", "lm", "signature", "demos", "new_signature", "prediction", "self"})
@@ -23,6 +26,8 @@ class BuiltModule:
         asynchronous: whether `acall` runs without a thread.
         params: LM parameters of the program's `config`.
         config: the module's own options, with defaults.
+        trace: whether DSPy needs a trace to run it.
+        streams: whether its LM calls may stream; a prediction that is chosen among several must not.
     """
 
     signature: Any
@@ -32,6 +37,7 @@ class BuiltModule:
     config: dict[str, Any]
     tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     trace: bool = False
+    streams: bool = True
 
 
 class Build(Protocol):
@@ -47,12 +53,12 @@ class Builder(Protocol):
         """Return the class of the program's signature."""
         ...
 
-    def child(self, program: Mapping[str, Any], name: str) -> BuiltModule:
-        """Return the module of the child program called `name`."""
+    def child(self, program: Mapping[str, Any], name: str) -> "Child":
+        """Return the child program called `name`."""
         ...
 
-    def build(self, program: Mapping[str, Any], path: str) -> BuiltModule:
-        """Return the module of another program that stands inside of this one at `path`."""
+    def child_of(self, program: Mapping[str, Any], path: str) -> "Child":
+        """Return another program that stands inside of this one at `path`."""
         ...
 
     def imported(self, path: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from python_bridge.engine.engine import DSPyEngine
+from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.errors import BridgeError
 from python_bridge.settings import LmSettings, Settings
 from python_bridge.testing.openai_behaviour import Behaviour
@@ -205,3 +206,24 @@ async def test_a_hundred_calls_wait_for_the_lm_together(engine: DSPyEngine, serv
     await server.until(requests=100)
     server.release()
     assert [result.outputs for result in await asyncio.gather(*calls)] == [{"answer": "yes"}] * 100
+
+
+@pytest.mark.anyio
+@pytest.mark.req("FR1.3.4")
+async def test_attempts_are_told_to_whoever_observes_without_prompts_and_answers(
+    engine: DSPyEngine, server: OpenAIServer
+) -> None:
+    told: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+
+    def observe(name: str, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
+        told.append((name, measurements, metadata))
+
+    server.push(Behaviour(status=503, retry_after=0), ANSWER)
+    program = engine.compile({"format": 1, "kind": "predict", "signature": QA})
+    await program.call(ASK, CallOptions(), CallContext("1", observe=observe))
+    assert [(name, metadata) for name, _, metadata in told] == [
+        ("lm.exception", {"model": "openai/gpt-4o-mini", "attempt": 0, "error": "server"}),
+        ("lm.stop", {"model": "openai/gpt-4o-mini", "attempt": 1}),
+    ]
+    assert all(measurements["duration_ms"] > 0 for _, measurements, _ in told)
+    assert told[1][1]["total_tokens"] == 10
