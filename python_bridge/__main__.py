@@ -25,12 +25,12 @@ def _run_worker(arguments: list[str]) -> int:
 
     try:
         settings = settings_from(arguments)
+        from python_bridge.worker.main import run_worker
+
+        return run_worker(settings)
     except SettingsError as error:
         print(f"python-bridge worker: {error}", file=sys.stderr)  # noqa: T201 - the message is for people
         return EXIT_USAGE
-    from python_bridge.worker.main import run_worker
-
-    return run_worker(settings)
 
 
 if __name__ == "__main__":

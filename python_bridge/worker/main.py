@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -13,6 +14,7 @@ from python_bridge.engine.interface import Engine
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
+from python_bridge.transports.sockets import address_of, bind, serve_socket
 from python_bridge.transports.stdio import Wire, claim_stdio, serve_pipes
 from python_bridge.worker.assembly import assemble
 from python_bridge.worker.boot import boot
@@ -29,11 +31,21 @@ def run_worker(settings: Settings) -> int:
     """Run a worker until it ends; return its exit status.
 
     0 after `shutdown`, SIGTERM or the end of the wire; 78 when the engine cannot be loaded; 143 after a second
-    SIGTERM.
+    SIGTERM. On a socket it first says on standard output where it listens.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
     """
-    wire = claim_stdio() if settings.listen == "stdio" else None
+    worker = Worker(settings)  # first of all: it notes who its parent is
+    if settings.listen == "stdio":
+        serve = serve_stdio(claim_stdio())
+    else:
+        listener = bind(settings)
+        sys.stdout.write(f"listening on {address_of(listener)}\n")
+        sys.stdout.flush()
+        serve = serve_listener(listener)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return run_loop(_Worker(settings).run(serve_stdio(wire) if wire else _listener(settings)))
+    return run_loop(worker.run(serve))
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -63,15 +75,33 @@ def serve_stdio(wire: Wire) -> Serve:
     return serve
 
 
-def _listener(settings: Settings) -> Serve:
-    raise NotImplementedError(settings.listen)
+def serve_listener(listener: socket.socket) -> Serve:
+    """Return how to serve the clients of a socket: they come and go, and the worker stays."""
+
+    async def serve(dispatcher: Dispatcher) -> Awaitable[Any]:
+        server = await serve_socket(dispatcher, listener)
+        path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+        served = dispatcher.loop.create_future()
+
+        def close(ended: asyncio.Future[int]) -> None:
+            server.close()
+            if path is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            served.set_result(None)
+
+        dispatcher.ended.add_done_callback(close)
+        return served
+
+    return serve
 
 
-class _Worker:
+class Worker:
     """The life of one worker process."""
 
-    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None, parent: int | None = None) -> None:
         self._settings = settings
+        self._parent = os.getppid() if parent is None else parent
         self._engine = engine
 
     async def run(self, serve: Serve) -> int:
@@ -79,8 +109,7 @@ class _Worker:
         services = assemble(self._settings)
         dispatcher, operations = services.dispatcher, services.operations
         self._watch_signals(dispatcher)
-        parent = os.getppid()
-        watch_parent(dispatcher.loop, parent, lambda: dispatcher.drain(0))
+        watch_parent(dispatcher.loop, self._parent, lambda: dispatcher.drain(0))
         served = asyncio.ensure_future(await serve(dispatcher))
         if self._settings.listen == "stdio":
             await asyncio.wait({served, dispatcher.greeted, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,4 +144,4 @@ class _Worker:
             dispatcher.loop.add_signal_handler(signum, stop)
 
 
-__all__ = ["EXIT_FORCED", "run_loop", "run_worker", "serve_stdio"]
+__all__ = ["EXIT_FORCED", "Worker", "run_loop", "run_worker", "serve_listener", "serve_stdio"]

@@ -1,7 +1,9 @@
 """Connections from a test to a worker with the scripted engine, by every transport."""
 
 import asyncio
+import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from python_bridge.transports.memory import connect_memory
 from python_bridge.worker.boot import boot
 
 PATIENCE_S = 60
+TOKEN = "a token for tests"
 PROGRAM = {"kind": "scripted"}
 ROOT = Path(__file__).parent.parent.parent
 
@@ -128,4 +131,58 @@ async def memory_link(client: dict[str, Any], settings: dict[str, Any]) -> Async
         await asyncio.sleep(0)
 
 
-LINKS = {"memory": memory_link, "stdio": stdio_link}
+@asynccontextmanager
+async def listening(listen: str, settings: dict[str, Any], **options: Any) -> AsyncIterator[tuple[Process, str]]:
+    """A worker process on a socket; gives also the address that it tells."""
+    listener = Listener()
+    async with python_process(listener, *worker_arguments(listen=listen, **settings), **options) as process:
+        yield process, await listener.address
+
+
+class Listener(BridgeClient):
+    """Stands where a client would, and reads where the worker listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.address.set_result(data.decode().removeprefix("listening on ").strip())
+
+
+@asynccontextmanager
+async def unix_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[Link]:
+    """A worker process on a Unix socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with listening(f"unix:{folder}/w.sock", settings) as (process, address):
+            loop = asyncio.get_running_loop()
+            path = address.removeprefix("unix:")
+            transport, peer = await loop.create_unix_connection(lambda: BridgeClient(**client), path)
+            try:
+                yield Link(peer, process.exited, process)
+            finally:
+                transport.close()
+
+
+class TokenClient(BridgeClient):
+    """A client that knows the token of the worker."""
+
+    async def initialize(self, **options: Any) -> dict[str, Any]:
+        return await super().initialize(**{"token": TOKEN, **options})
+
+
+@asynccontextmanager
+async def tcp_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[Link]:
+    """A worker process on a TCP port of its choice."""
+    environ = {**os.environ, "DSPEX_TOKEN": TOKEN}
+    async with listening("tcp:127.0.0.1:0", settings, env=environ) as (process, address):
+        host, _, port = address.removeprefix("tcp:").rpartition(":")
+        loop = asyncio.get_running_loop()
+        transport, peer = await loop.create_connection(lambda: TokenClient(**client), host, int(port))
+        try:
+            yield Link(peer, process.exited, process)
+        finally:
+            transport.close()
+
+
+LINKS = {"memory": memory_link, "stdio": stdio_link, "unix": unix_link, "tcp": tcp_link}

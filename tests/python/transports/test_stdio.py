@@ -165,7 +165,7 @@ async def test_a_worker_ends_when_its_parent_is_killed_though_its_input_stays_op
 
 async def ends_with_its_parent(worker: int, keeper: int, process: subprocess.Popen[bytes]) -> None:
     try:
-        await until(lambda: os.readlink(f"/proc/{worker}/fd/0") == os.devnull)  # it runs by then
+        await until(lambda: has_claimed(worker))
         process.kill()
         process.wait()
         await until(lambda: not alive(worker))
@@ -178,6 +178,14 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
+
+
+def has_claimed(pid: int) -> bool:
+    """Whether a worker has moved its standard input away, and so watches its parent."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/0") == os.devnull
+    except OSError:  # it moves it just now
+        return False
 
 
 def alive(pid: int) -> bool:

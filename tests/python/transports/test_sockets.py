@@ -1,0 +1,114 @@
+"""What only sockets show: several clients, tokens, addresses, files left behind."""
+
+import asyncio
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from links import PROGRAM, TOKEN, listening, tcp_link, unix_link
+
+from python_bridge.errors import BridgeError
+from python_bridge.settings import Settings, SettingsError
+from python_bridge.testing.client import BridgeClient
+from python_bridge.transports.sockets import address_of, bind, bind_unix
+
+pytestmark = [pytest.mark.anyio, pytest.mark.req("FR2.2.3", "OWN-9")]
+
+
+async def connect(address: str, **options: Any) -> BridgeClient:
+    """Return a client of a worker on a Unix socket."""
+    loop = asyncio.get_running_loop()
+    _, client = await loop.create_unix_connection(lambda: BridgeClient(**options), address.removeprefix("unix:"))
+    return client
+
+
+async def test_clients_come_and_go_and_the_worker_stays(tmp_path: Path) -> None:
+    async with listening(f"unix:{tmp_path}/w.sock", {}) as (process, address):
+        one, two = await connect(address), await connect(address)
+        await asyncio.gather(one.ready(), two.ready())
+        stalled = one.send("call", {"program": PROGRAM, "inputs": {"script": [{"stall": True}]}})
+        while (await two.request("worker/status"))["in_flight"] != 1:
+            pass
+        assert (await two.request("worker/status"))["connections"] == 2
+        one.close()
+        while (await two.request("worker/status"))["connections"] != 1:
+            pass
+        assert (await two.request("worker/status"))["in_flight"] == 0
+        with pytest.raises(BridgeError, match="ended"):
+            await one.response(stalled)
+        await two.request("shutdown")
+        assert await process.exited == 0
+    assert os.listdir(tmp_path) == []
+
+
+async def test_more_clients_than_allowed_are_turned_away(tmp_path: Path) -> None:
+    environ = {**os.environ, "DSPEX_MAX_CONNECTIONS": "1"}
+    async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
+        one = await connect(address)
+        await one.ready()
+        two = await connect(address)
+        assert (await two.refusals.get()).kind == "overloaded"
+        await two.closed
+        assert await one.request("ping") == {}
+        one.close()
+
+
+@pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x"])
+async def test_without_the_right_token_a_connection_is_refused_and_ended(token: str | None) -> None:
+    async with tcp_link({}, {}) as link:
+        with pytest.raises(BridgeError) as caught:
+            await link.client.initialize(token=token)
+        assert caught.value.kind == "unauthorized"
+        assert TOKEN not in caught.value.message
+        await link.client.closed
+
+
+async def test_the_socket_is_for_its_owner_alone() -> None:
+    async with unix_link({}, {}) as link:
+        assert link.client.transport is not None
+        path = link.client.transport.get_extra_info("peername")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        await link.client.ready()
+
+
+def test_a_socket_that_a_dead_worker_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "w.sock")
+    bind_unix(path).close()
+    assert os.path.exists(path)
+    with bind(Settings(listen=f"unix:{path}")) as listener:
+        assert address_of(listener) == f"unix:{path}"
+        with pytest.raises(SettingsError, match="in use"):
+            bind(Settings(listen=f"unix:{path}"))
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(SettingsError, match="in use"):
+        bind(Settings(listen=f"unix:{path}"))
+    assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "192.168.0.1:80", "example.org:80", "[::]:0", "10.0.0.1:0"])
+def test_addresses_that_others_can_reach_are_refused(address: str) -> None:
+    with pytest.raises(SettingsError, match="loopback"):
+        bind(Settings(listen=f"tcp:{address}", token="t"))
+
+
+@pytest.mark.parametrize(
+    ("listen", "token", "text"),
+    [("tcp:127.0.0.1:0", None, "DSPEX_TOKEN"), ("tcp:127.0.0.1:x", "t", "'x'"), ("tcp:127.0.0.1:99999", "t", "99999")],
+)
+def test_tcp_needs_a_token_and_a_port(listen: str, token: str | None, text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        bind(Settings(listen=listen, token=token))
+
+
+def test_localhost_is_loopback_and_any_port_is_told() -> None:
+    with bind(Settings(listen="tcp:localhost:0", token="t")) as listener:
+        assert address_of(listener).startswith("tcp:127.0.0.1:")
+        assert listener.family == socket.AF_INET
+        assert not address_of(listener).endswith(":0")
