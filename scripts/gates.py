@@ -117,11 +117,10 @@ def run(gate: Gate) -> Outcome:
 
 
 def _run_command(command: Sequence[str], gate: Gate, started: float, output: list[str]) -> int:
-    bin_path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "PATH": bin_path, "LANG": "C.UTF-8", **gate.env},
+        env={**os.environ, "LANG": "C.UTF-8", **gate.env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

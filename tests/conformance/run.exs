@@ -53,7 +53,12 @@ defmodule DSPex.Conformance.Runner do
     for {id, problem} <- Enum.take(failures, show), do: IO.puts("#{id}\n    #{problem}")
     handed_over = Enum.count(results, &match?({_id, {:handed_over, _text}}, &1))
     passed = length(results) - length(failures) - handed_over
-    IO.puts("#{passed} passed, #{length(failures)} failed" <> if(handed_over > 0, do: ", #{handed_over} handed over", else: ""))
+
+    IO.puts(
+      "#{passed} passed, #{length(failures)} failed" <>
+        if(handed_over > 0, do: ", #{handed_over} handed over", else: "")
+    )
+
     if failures == [], do: 0, else: 1
   end
 

@@ -35,7 +35,12 @@ def initialize(request: int) -> None:
         sys.exit(3)
     if FAULT == "garbage at start":
         os.write(1, b"Welcome to this program!\n")
-    info = {"protocol_version": 1, "server": {"name": "scripted", "version": "0"}, "worker_id": "s1", "pid": os.getpid()}
+    info = {
+        "protocol_version": 1,
+        "server": {"name": "scripted", "version": "0"},
+        "worker_id": "s1",
+        "pid": os.getpid(),
+    }
     limits = {"max_frame_bytes": 1 << 26, "max_in_flight": 64, "max_queue": 64, "max_depth": 64}
     send({"id": request, "result": {**info, "limits": limits, "operations": [], "features": []}})
     if FAULT != "never ready":
