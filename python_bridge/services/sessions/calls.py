@@ -8,7 +8,7 @@ from cachetools import LRUCache
 
 from python_bridge.engine.interface import CallOptions, CallResult, CompiledProgram, ToolCaller
 from python_bridge.errors import BridgeError
-from python_bridge.services.sessions.codec import size_of
+from python_bridge.services.sessions.codec import encode
 from python_bridge.services.sessions.manager import Ref, SessionManager
 from python_bridge.services.sessions.state import SessionProgram, SessionState
 
@@ -118,14 +118,13 @@ def _fill(inputs: dict[str, Any], state: SessionState, chosen: _Chosen) -> dict[
 def _defaults(options: CallOptions, state: SessionState, chosen: _Chosen) -> CallOptions:
     lm = options.lm if options.lm is not None or chosen.program.get("lm") else state.lm
     adapter = options.adapter if options.adapter is not None or chosen.program.get("adapter") else state.adapter
-    return replace(options, lm=lm, adapter=adapter)
+    return options if lm is options.lm and adapter is options.adapter else replace(options, lm=lm, adapter=adapter)
 
 
 def _after(state: SessionState, inputs: dict[str, Any], chosen: _Chosen, result: CallResult) -> SessionState:
     asked = {name: value for name, value in inputs.items() if name != chosen.history_field}
     fields = {**asked, **result.outputs}
-    state = state.with_entry(fields, size_of(fields))
-    return replace(state, usage=state.usage.plus(result.usage, result.cost))
+    return state.with_entry(fields, encode(fields), state.usage.plus(result.usage, result.cost))
 
 
 __all__ = ["Programs", "Run", "SessionCalls"]

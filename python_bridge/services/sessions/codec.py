@@ -70,22 +70,17 @@ def read_history(entries: list[EntryRow], next_seq: int) -> History:
 
 def read_entry(row: EntryRow) -> Entry:
     """Return the entry of its row."""
-    return Entry(row.seq, row.at, decode(row.body), row.tokens, text_size(row.body))
+    return Entry(row.seq, row.at, decode(row.body), row.body, row.tokens, text_size(row.body))
 
 
 def entry_row(entry: Entry) -> EntryRow:
     """Return the row of an entry."""
-    return EntryRow(entry.seq, encode(entry.fields), entry.tokens, entry.at)
+    return EntryRow(entry.seq, entry.body, entry.tokens, entry.at)
 
 
 def text_size(text: str) -> int:
     """Return the bytes of a text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def size_of(value: Any) -> int:
-    """Return the bytes of a value as JSON."""
-    return len(wire_json.encode(value, _LIMITS))
 
 
 def digest(method: str, params: Any) -> str:
@@ -102,6 +97,5 @@ __all__ = [
     "read_entry",
     "read_history",
     "read_state",
-    "size_of",
     "text_size",
 ]

@@ -15,12 +15,14 @@ class Entry:
     Attributes:
         seq: number within the session, from 0, never used twice.
         at: milliseconds since 1970.
-        size: bytes of `fields` as JSON.
+        body: `fields` as JSON.
+        size: bytes of `body`.
     """
 
     seq: int
     at: int
     fields: dict[str, Any]
+    body: str
     tokens: int
     size: int
 
@@ -44,9 +46,10 @@ class History:
         """The number of the oldest entry; `next_seq` when there is none."""
         return self.entries[0].seq if self.entries else self.next_seq
 
-    def append(self, fields: dict[str, Any], size: int, at: int, tokens: int | None = None) -> "History":
-        """Return the history with one entry more; `tokens` is estimated when not given."""
-        entry = Entry(self.next_seq, at, fields, estimate_tokens(size) if tokens is None else tokens, size)
+    def append(self, fields: dict[str, Any], body: str, at: int, tokens: int | None = None) -> "History":
+        """Return the history with one entry more; `body` is `fields` as JSON, `tokens` are estimated when not given."""
+        size = len(body) if body.isascii() else len(body.encode())
+        entry = Entry(self.next_seq, at, fields, body, estimate_tokens(size) if tokens is None else tokens, size)
         return History((*self.entries, entry), self.next_seq + 1, self.tokens + entry.tokens, self.size + entry.size)
 
     def within(self, limits: SessionLimits) -> "History":

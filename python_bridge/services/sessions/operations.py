@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.messages import Request
 from python_bridge.protocol.params import read_params
-from python_bridge.services.sessions.codec import digest, size_of
+from python_bridge.services.sessions.codec import digest, encode
 from python_bridge.services.sessions.manager import Ref, SessionManager
 from python_bridge.services.sessions.params import (
     AppendParams,
@@ -161,7 +161,7 @@ class SessionOperations:
 
         def work(state: SessionState) -> tuple[SessionState, dict[str, Any]]:
             for fields in params.entries:
-                state = state.with_entry(fields, size_of(fields))
+                state = state.with_entry(fields, encode(fields))
             return state, history_position(state.history)
 
         return await self._run(call, params.session, work)

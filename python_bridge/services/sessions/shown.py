@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from python_bridge.errors import BridgeError
-from python_bridge.services.sessions.codec import decode, size_of
+from python_bridge.services.sessions.codec import decode, encode
 from python_bridge.services.sessions.history import Entry, History
 from python_bridge.services.sessions.limits import SessionLimits
 from python_bridge.services.sessions.state import SessionProgram, SessionState
@@ -99,7 +99,7 @@ def import_history(entries: Any, now: int) -> History:
         at, tokens = item.get("at"), item.get("tokens")
         milliseconds = int(at.timestamp() * 1000) if isinstance(at, datetime) else now
         known = tokens if type(tokens) is int and tokens >= 0 else None
-        history = history.append(fields, size_of(fields), milliseconds, known)
+        history = history.append(fields, encode(fields), milliseconds, known)
     return history
 
 

@@ -64,10 +64,15 @@ class SessionState:
         """Return the session with a program, in the place of the one with the same hash."""
         return replace(self, programs={**self.programs, handle: program})
 
-    def with_entry(self, fields: dict[str, Any], size: int, tokens: int | None = None) -> "SessionState":
-        """Return the session with one entry more in its history, which is cut to its budget."""
-        history = self.history.append(fields, size, self.updated_at, tokens)
-        return replace(self, history=history.within(self.limits))
+    def with_entry(self, fields: dict[str, Any], body: str, usage: Usage | None = None) -> "SessionState":
+        """Return the session with one entry more in its history, which is cut to its budget.
+
+        Args:
+            body: `fields` as JSON.
+            usage: the new sums, when the entry is that of a call.
+        """
+        history = self.history.append(fields, body, self.updated_at).within(self.limits)
+        return replace(self, history=history, usage=self.usage if usage is None else usage)
 
     def same_document(self, other: "SessionState") -> bool:
         """Whether what is stored as one document (all but times, usage and history) is the very same."""

@@ -400,7 +400,7 @@ async def test_the_history_is_stored_entry_by_entry_and_cut_to_its_budget(worker
 
     def say(number: int) -> Work:
         async def work(state: SessionState) -> tuple[SessionState, Any]:
-            return state.with_entry({"q": number}, 10), len(state.history.entries)
+            return state.with_entry({"q": number}, f'{{"q":{number}}}'), len(state.history.entries)
 
         return work
 

@@ -111,7 +111,7 @@ async def _answer(manager: SessionManager, pipe: Connection, request: dict[str, 
         pipe.send_bytes(json.dumps({"started": request["id"]}).encode())
         await asyncio.sleep(request["wait_s"])
         seen = [*state.variables.get("seen", []), number]
-        return state.with_variables({"seen": seen}).with_entry({"number": number}, 12), len(seen)
+        return state.with_variables({"seen": seen}).with_entry({"number": number}, f'{{"number":{number}}}'), len(seen)
 
     try:
         ref = Ref("t", request["session"], request["key"], f"update {number}")
