@@ -26,7 +26,10 @@ defmodule DSPex.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger, :crypto, :inets, :ssl, :public_key] ++ test_applications(Mix.env()), mod: {DSPex.Application, []}]
+    [
+      extra_applications: [:logger, :crypto, :inets, :ssl, :public_key] ++ test_applications(Mix.env()),
+      mod: {DSPex.Application, []}
+    ]
   end
 
   # The tests script their HTTP server by it.
