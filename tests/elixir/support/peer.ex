@@ -22,6 +22,55 @@ defmodule DSPex.Test.Peer do
     name
   end
 
+  @doc "The same worker behind a listening socket; ends when the process that is returned gets `:stop`."
+  def listen(script, listen_options) do
+    {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, reuseaddr: true] ++ listen_options)
+    {:ok, port} = :inet.port(listener)
+    owner = self()
+
+    server =
+      spawn(fn ->
+        receive(do: (:go -> :ok))
+        send(owner, :listening)
+        acceptor = spawn_link(fn -> accept(listener, script) end)
+        receive(do: (:stop -> Process.exit(acceptor, :kill)))
+      end)
+
+    :ok = :gen_tcp.controlling_process(listener, server)
+    send(server, :go)
+    receive(do: (:listening -> {server, port}))
+  end
+
+  # Each connection has a process that stands between the socket and a peer, as the memory transport's owner would.
+  defp accept(listener, script) do
+    {:ok, socket} = :gen_tcp.accept(listener)
+
+    relay =
+      spawn_link(fn ->
+        receive(do: (:go -> :ok))
+        link = {self(), make_ref()}
+        peer = start(script)
+        send(peer, {:dspex_memory, link, :open})
+        :inet.setopts(socket, active: true)
+        relay(socket, peer, link)
+      end)
+
+    :ok = :gen_tcp.controlling_process(socket, relay)
+    send(relay, :go)
+    accept(listener, script)
+  end
+
+  defp relay(socket, peer, {_self, ref} = link) do
+    receive do
+      {:tcp, ^socket, bytes} -> send(peer, {:dspex_memory, link, {:data, bytes}})
+      {Memory, ^ref, {:data, bytes}} -> :gen_tcp.send(socket, bytes)
+      {Memory, ^ref, {:closed, _why}} -> :gen_tcp.close(socket)
+      {:tcp_closed, ^socket} -> send(peer, {:dspex_memory, link, :close})
+    end
+
+    relay(socket, peer, link)
+  end
+
   def start(script), do: spawn(fn -> loop(%{script: script, decoder: Frame.new(), link: nil}) end)
 
   def result(link, id, members), do: answer(link, id, :result, members)
@@ -82,11 +131,11 @@ defmodule DSPex.Test.Peer do
 
   def default(method, link, id, _params), do: error(link, id, DSPex.Error.new(:not_found, "no method #{method}"))
 
-  def initialized(link, id, version \\ 1) do
+  def initialized(link, id, version \\ 1, cap \\ 1_000_000) do
     result(link, id, %{
       "protocol_version" => version,
       "server" => %{"name" => "scripted", "version" => "0"},
-      "limits" => %{"max_frame_bytes" => 1_000_000},
+      "limits" => %{"max_frame_bytes" => cap},
       "worker_id" => "w1",
       "pid" => 1
     })

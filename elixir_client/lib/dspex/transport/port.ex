@@ -2,23 +2,20 @@ defmodule DSPex.Transport.Port do
   @moduledoc """
   A worker as a child process, over its stdin and stdout.
 
-  The port is opened as a plain stream: with `{:packet, 4}` a garbage length makes the BEAM reserve gigabytes. Writes
-  never suspend the owner (`:nosuspend`): a stopped worker would otherwise stop the owner and all its timers. What the
-  pipe does not take waits in a queue, which the owner bounds by its `backlog/1`.
+  The port is opened as a plain stream: with `{:packet, 4}` a garbage length makes the BEAM reserve gigabytes. What the
+  pipe does not take waits in an outbox, which the owner bounds by its `backlog/1`.
   """
   @behaviour DSPex.Transport
 
   alias DSPex.Error
+  alias DSPex.Transport.Outbox
 
-  @retry_ms 2
-
-  defstruct [:port, :os_pid, queue: :queue.new(), queued: 0]
+  defstruct [:port, :os_pid, outbox: %Outbox{}]
 
   @type t :: %__MODULE__{
           port: port,
           os_pid: pos_integer | nil,
-          queue: :queue.queue(iodata),
-          queued: non_neg_integer
+          outbox: Outbox.t()
         }
 
   @doc """
@@ -38,13 +35,9 @@ defmodule DSPex.Transport.Port do
   end
 
   @impl DSPex.Transport
-  def send(%__MODULE__{queued: 0} = transport, data) do
-    if Port.command(transport.port, data, [:nosuspend]), do: {:ok, transport}, else: enqueue(transport, data, true)
-  rescue
-    ArgumentError -> {:error, :closed}
+  def send(%__MODULE__{} = transport, data) do
+    with {:ok, outbox} <- Outbox.send(transport.outbox, transport.port, data), do: {:ok, %{transport | outbox: outbox}}
   end
-
-  def send(%__MODULE__{} = transport, data), do: enqueue(transport, data, false)
 
   @impl DSPex.Transport
   def handle(%__MODULE__{port: port} = transport, {port, {:data, bytes}}), do: {:data, bytes, transport}
@@ -55,7 +48,13 @@ defmodule DSPex.Transport.Port do
   def handle(%__MODULE__{port: port} = transport, {:EXIT, port, reason}),
     do: {:closed, "the pipe to the process broke (#{inspect(reason)})", transport}
 
-  def handle(%__MODULE__{port: port} = transport, {__MODULE__, port, :flush}), do: flush(transport)
+  def handle(%__MODULE__{port: port} = transport, {Outbox, port, :flush}) do
+    case Outbox.flush(transport.outbox, port) do
+      {:ok, outbox} -> {:ok, %{transport | outbox: outbox}}
+      {:error, :closed} -> {:closed, "the pipe to the process is closed", transport}
+    end
+  end
+
   def handle(_transport, _message), do: :unknown
 
   @impl DSPex.Transport
@@ -67,7 +66,7 @@ defmodule DSPex.Transport.Port do
   end
 
   @impl DSPex.Transport
-  def backlog(%__MODULE__{queued: queued}), do: queued
+  def backlog(%__MODULE__{outbox: outbox}), do: outbox.bytes
 
   @impl DSPex.Transport
   def os_pid(%__MODULE__{os_pid: os_pid}), do: os_pid
@@ -79,31 +78,6 @@ defmodule DSPex.Transport.Port do
   end
 
   defp charlist(text), do: text |> to_string() |> String.to_charlist()
-
-  defp enqueue(transport, data, first?) do
-    if first?, do: retry(transport)
-    {:ok, %{transport | queue: :queue.in(data, transport.queue), queued: transport.queued + IO.iodata_length(data)}}
-  end
-
-  # The port tells nobody when it can be written to again, so it is asked.
-  defp retry(transport), do: Process.send_after(self(), {__MODULE__, transport.port, :flush}, @retry_ms)
-
-  defp flush(transport) do
-    case :queue.out(transport.queue) do
-      {:empty, _queue} ->
-        {:ok, transport}
-
-      {{:value, data}, rest} ->
-        if Port.command(transport.port, data, [:nosuspend]) do
-          flush(%{transport | queue: rest, queued: transport.queued - IO.iodata_length(data)})
-        else
-          retry(transport)
-          {:ok, transport}
-        end
-    end
-  rescue
-    ArgumentError -> {:closed, "the pipe to the process is closed", transport}
-  end
 
   # A shell's convention, which the BEAM follows: 128 and the number of the signal.
   defp status(status) when status > 128, do: "signal #{status - 128}"
