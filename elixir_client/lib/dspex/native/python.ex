@@ -79,6 +79,19 @@ defmodule DSPex.Native.Python do
   def to_elixir({tag, text}) when tag in [:decimal, :uuid, :timedelta], do: text
   def to_elixir(value), do: value
 
+  @doc """
+  Python's `==`: 1, 1.0 and True are equal.
+
+      iex> {DSPex.Native.Python.equal?(true, 1.0), DSPex.Native.Python.equal?("1", 1)}
+      {true, false}
+  """
+  @spec equal?(value, value) :: boolean
+  def equal?(left, right), do: number(left) == number(right)
+
+  defp number(true), do: 1
+  defp number(false), do: 0
+  defp number(value), do: value
+
   @doc "The name of a value's type."
   @spec type_name(value) :: String.t()
   def type_name(nil), do: "NoneType"
@@ -133,7 +146,36 @@ defmodule DSPex.Native.Python do
   def repr({tag, name, pairs}) when tag in [:model, :dspy],
     do: "#{name}(#{Enum.map_join(pairs, ", ", fn {k, v} -> "#{k}=#{repr(v)}" end)})"
 
+  def repr({:date, text}), do: "datetime.date(#{numbers(text)})"
+  def repr({:time, text}), do: "datetime.time(#{clock(text)})"
+
+  def repr({:datetime, <<date::binary-size(10), _separator, time::binary>>}),
+    do: "datetime.datetime(#{numbers(date)}, #{clock(time)})"
+
   def repr(value), do: str(value)
+
+  # 03:04:05.120000+02:00 as the arguments 3, 4, 5, 120000, tzinfo=…
+  defp clock(text) do
+    [_all, time | rest] = Regex.run(~r/\A([\d:]+)(?:\.(\d+))?(.*)\z/, text)
+    micro = if hd(rest) == "", do: [], else: [rest |> hd() |> String.pad_trailing(6, "0") |> numbers()]
+    # A second of zero is written only before a fraction.
+    time = if micro == [], do: String.replace_suffix(time, ":00", "") |> String.pad_trailing(5, ":00"), else: time
+    Enum.join([numbers(time) | micro] ++ zone(List.last(rest)), ", ")
+  end
+
+  defp numbers(text),
+    do: text |> String.split(["-", ":"]) |> Enum.map_join(", ", &Integer.to_string(String.to_integer(&1)))
+
+  defp zone(""), do: []
+  defp zone("+00:00"), do: ["tzinfo=datetime.timezone.utc"]
+
+  defp zone(<<sign, hours::binary-size(2), ":", minutes::binary-size(2), _rest::binary>>) do
+    seconds = (String.to_integer(hours) * 60 + String.to_integer(minutes)) * 60
+    delta = if sign == ?-, do: "days=-1, seconds=#{86_400 - seconds}", else: "seconds=#{seconds}"
+    ["tzinfo=datetime.timezone(datetime.timedelta(#{delta}))"]
+  end
+
+  defp zone(_other), do: []
 
   @doc """
   A float as Python writes it.

@@ -130,13 +130,13 @@ defmodule DSPex.Native.Adapter.Fields do
   def text(value) when is_list(value) or is_tuple(value), do: Json.dumps(value)
   def text(value), do: Python.str(value)
 
-  defp blob(item) do
-    text = if is_binary(item), do: item, else: Python.str(item)
-
+  defp blob(text) when is_binary(text) do
     if String.contains?(text, ["\n", "«", "»"]),
       do: "«««\n    #{String.replace(text, "\n", "\n    ")}\n»»»",
       else: "«#{text}»"
   end
+
+  defp blob(item), do: "«#{Python.str(item)}»"
 
   @doc "What the adapters that end with a sentence about the outputs say of a field's type."
   @spec type_info(Field.t()) :: String.t()

@@ -103,6 +103,8 @@ defmodule DSPex.Native.Adapter.JSON do
 
   @impl Prompt
   def assistant(signature, values, missing) do
-    Json.dumps_indented({Enum.map(signature.outputs, &{&1.name, Json.jsonable(Map.get(values, &1.name, missing))})})
+    {Enum.map(signature.outputs, &{&1.name, Map.get(values, &1.name, missing)})}
+    |> Json.jsonable()
+    |> Json.dumps_indented()
   end
 end

@@ -9,17 +9,20 @@ defmodule DSPex.Native.Adapter.Json do
 
   @doc "The value as pydantic writes it for JSON: only texts, numbers, booleans, `nil`, lists and `{pairs}` are left."
   @spec jsonable(Python.value()) :: Python.value()
-  def jsonable(list) when is_list(list), do: Enum.map(list, &jsonable/1)
-  def jsonable({pairs}) when is_list(pairs), do: {Enum.map(pairs, fn {key, value} -> {key, jsonable(value)} end)}
-  def jsonable({kind, items}) when kind in [:tuple, :set], do: Enum.map(items, &jsonable/1)
+  def jsonable(list) when is_list(list), do: Enum.map(list, &inner/1)
+  def jsonable({pairs}) when is_list(pairs), do: {Enum.map(pairs, fn {key, value} -> {key, inner(value)} end)}
+  def jsonable({kind, items}) when kind in [:tuple, :set], do: Enum.map(items, &inner/1)
   def jsonable({:bytes, bytes}), do: if(String.valid?(bytes), do: bytes, else: Python.str({:bytes, bytes}))
   def jsonable({:datetime, text}), do: String.replace(text, ~r/\+00:00\z/, "Z")
   def jsonable({kind, text}) when kind in [:date, :time, :timedelta, :decimal, :uuid], do: text
   def jsonable({:enum, _name, _member, value}), do: value
   def jsonable({:model, _name, pairs}), do: jsonable({pairs})
   def jsonable({:dspy, name, pairs}), do: own_type(name, Map.new(pairs), pairs)
-  # JSON has no NaN: pydantic leaves floats alone when it makes Python objects.
   def jsonable(value), do: value
+
+  # JSON has no NaN: inside of containers pydantic writes null for it, alone it stays.
+  defp inner(value) when value in [:nan, :infinity, :neg_infinity], do: nil
+  defp inner(value), do: jsonable(value)
 
   # DSPy marks content parts inside the text, and expands the marks in the finished message.
   defp own_type("Image", %{"url" => url}, _pairs),

@@ -17,7 +17,7 @@ defmodule DSPex.Native.Adapter.ParseValue do
   def parse(value, type), do: typed(value, type)
 
   defp member(value, %{name: name, members: members}) do
-    with nil <- Enum.find(members, fn {_member, own} -> equal?(own, value) end),
+    with nil <- Enum.find(members, fn {_member, own} -> Python.equal?(own, value) end),
          nil <- Enum.find(members, fn {member, _own} -> member == value end) do
       {:error, [{[], "#{Python.repr(value)} is no name or value of #{name}"}]}
     else
@@ -30,7 +30,7 @@ defmodule DSPex.Native.Adapter.ParseValue do
     text = if is_binary(value), do: unquoted(value)
 
     cond do
-      Enum.any?(allowed, &equal?(&1, value)) -> {:ok, value}
+      Enum.any?(allowed, &Python.equal?(&1, value)) -> {:ok, value}
       text && text in allowed -> {:ok, text}
       true -> typed(text || value, type)
     end
@@ -52,12 +52,6 @@ defmodule DSPex.Native.Adapter.ParseValue do
         text
     end
   end
-
-  @doc false
-  def equal?(true, value), do: value === true or (is_number(value) and value == 1)
-  def equal?(false, value), do: value === false or (is_number(value) and value == 0)
-  def equal?(own, value) when is_number(own) and is_boolean(value), do: own == if(value, do: 1, else: 0)
-  def equal?(own, value), do: own == value
 
   defp typed(value, type) when not is_binary(value), do: Validate.value(value, type)
 

@@ -54,6 +54,13 @@ defmodule DSPex.Native.Adapter.Validate do
   def run(value, {:generic, name, args}, depth) when name in @mappings, do: run(value, {:dict, args}, depth)
   def run(value, {:generic, "collections.Counter", [key]}, depth), do: run(value, {:dict, [key, :int]}, depth)
   def run(value, {:generic, name, [item]}, depth) when name in @sets, do: set(value, item, depth)
+
+  # A sequence stays what it is; a set is none.
+  def run({:set, _items} = value, {:generic, _name, _args}, _depth), do: wrong("a sequence is expected", value)
+
+  def run({:tuple, _items} = value, {:generic, "collections.abc.Sequence", [item]}, depth),
+    do: with_items(value, item, depth, 2, &{:tuple, &1})
+
   def run(value, {:generic, _name, [item]}, depth), do: with_items(value, item, depth, 2, & &1)
   def run(value, {:union, types}, depth), do: union(value, types, depth)
   def run(value, {:literal, allowed}, _depth), do: literal(value, allowed)
@@ -177,10 +184,14 @@ defmodule DSPex.Native.Adapter.Validate do
 
   defp better(old, new), do: if(elem(new, 2) > elem(old, 2), do: new, else: old)
 
+  # The same value wins; else the one that Python holds for equal, as 1 and True are.
   defp literal(value, allowed) do
-    if Enum.any?(allowed, &(&1 === value)),
-      do: {:ok, value, 2, nil},
-      else: wrong("one of #{Enum.map_join(allowed, ", ", &Python.repr/1)} is expected", value)
+    same = Enum.find(allowed, :none, &(&1 === value))
+
+    case if(same == :none, do: Enum.find(allowed, :none, &Python.equal?(&1, value)), else: same) do
+      :none -> wrong("one of #{Enum.map_join(allowed, ", ", &Python.repr/1)} is expected", value)
+      found -> {:ok, found, 2, nil}
+    end
   end
 
   defp enum({:enum, name, _member, _value} = value, %{name: name}), do: {:ok, value, 2, nil}

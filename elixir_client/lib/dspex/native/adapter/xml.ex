@@ -15,6 +15,7 @@ defmodule DSPex.Native.Adapter.XML do
   alias DSPex.Native.Adapter.ParseError
   alias DSPex.Native.Adapter.ParseValue
   alias DSPex.Native.Adapter.Prompt
+  alias DSPex.Native.Adapter.Validate
   alias DSPex.Native.Adapter.XmlReader
   alias DSPex.Native.Adapter.XmlValues
   alias DSPex.Native.Python
@@ -75,11 +76,20 @@ defmodule DSPex.Native.Adapter.XML do
     {schema, defs} = XmlValues.schema(type)
 
     Enum.reduce_while([schema | XmlValues.member(schema, "anyOf", [])], nil, fn candidate, _last ->
-      case elements |> XmlValues.value(candidate, defs) |> ParseValue.parse(type) do
+      case elements |> XmlValues.value(candidate, defs) |> parsed(type) do
         {:error, problems} -> {:cont, {:error, problems}}
         found -> {:halt, found}
       end
     end)
+  end
+
+  # What doesn't fit as JSON or a literal may fit as it stands.
+  defp parsed(value, type) do
+    with {:error, problems} <- ParseValue.parse(value, type),
+         {:error, _problems} <-
+           if(match?({:enum, _definition}, type), do: {:error, []}, else: Validate.value(value, type)) do
+      {:error, problems}
+    end
   end
 
   @impl Prompt

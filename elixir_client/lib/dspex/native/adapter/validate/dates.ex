@@ -130,8 +130,10 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
     end
   end
 
-  defp time(value) when is_integer(value) and value in 0..86_399,
-    do: {:ok, {:time, value |> Time.from_seconds_after_midnight() |> Time.to_iso8601()}}
+  # Seconds since midnight, in UTC.
+  defp time(value) when is_number(value) and value >= 0 and value < 86_400 do
+    with {:ok, {:datetime, <<_date::binary-size(11), time::binary>>}} <- unix(value), do: {:ok, {:time, time}}
+  end
 
   defp time(_value), do: :error
 
@@ -183,17 +185,47 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   defp trim(value), do: if(trunc(value) == value, do: trunc(value), else: value)
 
   defp decimal(value) when is_integer(value), do: {:ok, {:decimal, Integer.to_string(value)}}
-  defp decimal(value) when is_float(value), do: {:ok, {:decimal, value |> Python.repr() |> String.replace("e", "E")}}
+  defp decimal(value) when is_float(value), do: value |> Python.repr() |> decimal()
 
   defp decimal(value) when is_binary(value) do
     text = value |> Python.strip() |> String.replace("_", "")
 
-    if Regex.match?(~r/\A[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\z/, text),
-      do: {:ok, {:decimal, String.upcase(text)}},
-      else: :error
+    case Regex.run(~r/\A([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,6}))?\z/, text) do
+      [_all, sign, whole, fraction | exponent] when whole <> fraction != "" ->
+        {:ok,
+         {:decimal,
+          if(sign == "-", do: "-", else: "") <> scaled(whole <> fraction, power(exponent) - byte_size(fraction))}}
+
+      _other ->
+        :error
+    end
   end
 
   defp decimal(_value), do: :error
+
+  defp power([]), do: 0
+  defp power([exponent]), do: String.to_integer(exponent)
+
+  # Python writes a decimal plainly, unless its exponent is positive or very small.
+  defp scaled(digits, exponent) do
+    digits = digits |> String.to_integer() |> Integer.to_string()
+    adjusted = exponent + byte_size(digits) - 1
+
+    cond do
+      exponent == 0 -> digits
+      exponent < 0 and adjusted >= -6 -> pointed(digits, -exponent)
+      true -> "#{mantissa(digits)}E#{if adjusted < 0, do: "", else: "+"}#{adjusted}"
+    end
+  end
+
+  defp pointed(digits, places) do
+    digits = String.pad_leading(digits, places + 1, "0")
+    {whole, fraction} = String.split_at(digits, byte_size(digits) - places)
+    "#{whole}.#{fraction}"
+  end
+
+  defp mantissa(<<digit::binary-size(1)>>), do: digit
+  defp mantissa(<<digit::binary-size(1), rest::binary>>), do: "#{digit}.#{rest}"
 
   defp uuid(value) when is_binary(value) do
     hex =

@@ -49,7 +49,7 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
 
   # Underscores between digits and a fraction of zeros are taken, exponents are not.
   defp digits(value) do
-    case Regex.run(~r/\A([+-]?\d+(?:_\d+)*)(?:\.0*)?\z/, Python.strip(value)) do
+    case Regex.run(~r/\A([+-]?\d+(?:_\d+)*)(?:\.0+)?\z/, Python.strip(value)) do
       [_all, digits] when byte_size(digits) <= 4300 -> digits |> String.replace("_", "") |> String.to_integer() |> lax()
       _other -> whole(value)
     end
