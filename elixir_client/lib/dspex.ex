@@ -15,6 +15,10 @@ defmodule DSPex do
     * `:name` – the instance's name, a module name (`DSPex`); calls name it with `instance:`
     * `:pools` – a keyword list of pools; the first one is the default of calls
 
+    * `:native` – what Elixir may answer by itself: `lms:`, a keyword list of names and options of `DSPex.Native.LM.new/2`
+      with `model:`, as `[lms: [default: [model: "openai/gpt-4o-mini"]]]`; and `prefer:`, `:native` (default) or `:python`
+    * `:cache` – options of `DSPex.Cache` without its name, for calls with `cache: true`
+
   Options of a pool:
 
   #{DSPex.Options.pool_docs()}
@@ -28,7 +32,8 @@ defmodule DSPex do
     * `:adapter` – `:chat`, `:json` or `:xml`
     * `:config` – LM parameters for this call: `temperature`, `max_tokens`, `n`, …
     * `:session`, `:tenant`, `:idempotency_key`, `:traceparent` – text
-    * `:implementation` – `:auto` or `:python`
+    * `:implementation` – `:auto`, `:native` or `:python`: see `DSPex.Router`
+    * `:cache` – `true` takes the answer from the instance's cache, or puts it there (`cache:` of the instance)
     * `:encoding` – `:json` or `:msgpack` (the pool's)
 
   Every function returns `{:ok, _}` or `{:error, %DSPex.Error{}}`. When the calling process dies, its calls are cancelled
@@ -36,9 +41,11 @@ defmodule DSPex do
   """
 
   alias DSPex.Async
+  alias DSPex.Cached
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Instance
+  alias DSPex.Native
   alias DSPex.Pool
   alias DSPex.Prediction
   alias DSPex.Program
@@ -48,7 +55,7 @@ defmodule DSPex do
 
   @timeout 60_000
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
-                   owner)a
+                   cache owner)a
 
   @type inputs :: map | keyword
   @type option :: {atom, term}
@@ -71,12 +78,9 @@ defmodule DSPex do
   @doc "Runs a program on inputs, a map or keyword list of exactly its input fields."
   @spec call(Program.t(), inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
   def call(%Program{} = program, inputs, options \\ []) do
-    with {:ok, call} <- prepare(program, inputs, options) do
-      Telemetry.span([:dspex, :call], call.metadata, fn ->
-        started = System.monotonic_time()
-        {outcome, exchange} = Runner.run(call.table, program, "module.call", call.params, call.options)
-        outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
-        {outcome, stop_metadata(outcome, exchange)}
+    with {:ok, table, request} <- request_options(options) do
+      Cached.fetch(table, program, inputs, options, fn ->
+        Router.route(table, program, options, &run(&1, table, program, inputs, request, options))
       end)
     end
   end
@@ -121,9 +125,12 @@ defmodule DSPex do
   """
   @spec stream(Program.t(), inputs, [option]) :: Enumerable.t()
   def stream(%Program{} = program, inputs, options \\ []) do
-    DSPex.Stream.new(fn ->
-      with {:ok, call} <- prepare(program, inputs, options), do: {:ok, Map.put(call, :program, program)}
-    end)
+    with {:ok, table, request} <- request_options(options),
+         {:ok, decision} <- Router.decide(table, program, options) do
+      stream(decision, table, program, inputs, request, options)
+    else
+      {:error, error} -> Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
+    end
   end
 
   @doc """
@@ -202,6 +209,90 @@ defmodule DSPex do
     poll_ready(instance, deadline)
   end
 
+  @doc "Changes the number of workers of a pool. Those that go finish their calls first; no call is lost."
+  @spec resize(atom, atom, non_neg_integer) :: :ok | {:error, Error.t()}
+  def resize(instance \\ DSPex, pool, count) do
+    with {:ok, table} <- Instance.table(instance), do: Pool.resize(table, pool, count)
+  end
+
+  @doc "Lets a pool's calls finish and takes its workers away; further calls are `:unavailable` until `resize/3`."
+  @spec drain(atom, atom) :: :ok | {:error, Error.t()}
+  def drain(instance \\ DSPex, pool), do: resize(instance, pool, 0)
+
+  @doc "Replaces the Python processes of a pool one after the other. Calls go to the others meanwhile."
+  @spec restart(atom, atom, timeout) :: :ok | {:error, Error.t()}
+  def restart(instance \\ DSPex, pool, timeout \\ 120_000) do
+    with {:ok, table} <- Instance.table(instance), do: Pool.restart(table, pool, timeout)
+  end
+
+  @doc """
+  Runs a stream beside the caller and sends it to `pid`, for LiveView and GenServers: `{ref, {:chunk, event}}` for each
+  `DSPex.Event`, at the end `{ref, {:done, prediction}}` or `{ref, {:error, error}}`. Gives `{:ok, ref}`.
+
+  The death of `pid` cancels the stream.
+  """
+  @spec stream_to(pid, Program.t(), inputs, [option]) :: {:ok, reference} | {:error, Error.t()}
+  def stream_to(pid, %Program{} = program, inputs, options \\ []) when is_pid(pid) do
+    instance = Keyword.get(options, :instance, DSPex)
+
+    with {:ok, _table} <- Instance.table(instance) do
+      ref = make_ref()
+      stream = stream(program, inputs, [{:owner, pid} | options])
+      {:ok, _task} = Task.Supervisor.start_child(Instance.tasks(instance), fn -> forward(stream, pid, ref) end)
+      {:ok, ref}
+    end
+  end
+
+  defp forward(stream, pid, ref) do
+    Enum.each(stream, fn
+      %DSPex.Event{type: :done, prediction: prediction} -> send(pid, {ref, {:done, prediction}})
+      event -> send(pid, {ref, {:chunk, event}})
+    end)
+  rescue
+    error in Error -> send(pid, {ref, {:error, error}})
+  end
+
+  @doc "One call of `DSPex.Predict`: `predict(\"question -> answer\", question: \"?\")`."
+  @spec predict(String.t() | map, inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  def predict(signature, inputs, options \\ []), do: call(DSPex.Predict.new(signature), inputs, options)
+
+  @doc "One call of `DSPex.ChainOfThought`."
+  @spec chain_of_thought(String.t() | map, inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  def chain_of_thought(signature, inputs, options \\ []), do: call(DSPex.ChainOfThought.new(signature), inputs, options)
+
+  @doc "One call of `DSPex.ReAct` with a list of `DSPex.Tool`."
+  @spec react(String.t() | map, [DSPex.Tool.t()], inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  def react(signature, tools, inputs, options \\ []),
+    do: call(DSPex.ReAct.new(signature, tools: tools), inputs, options)
+
+  @doc """
+  Writes a program as JSON text, to be stored or sent.
+
+      iex> DSPex.dump(DSPex.Predict.new("question -> answer"))
+      {:ok, ~s({"format":1,"kind":"predict","signature":"question -> answer"})}
+  """
+  @spec dump(Program.t()) :: {:ok, String.t()} | {:error, Error.t()}
+  def dump(%Program{} = program) do
+    with {:ok, json, _parts} <- DSPex.Wire.Json.encode(Program.to_json(program), %DSPex.Wire.Limits{attach: :infinity}),
+         do: {:ok, IO.iodata_to_binary(json)}
+  end
+
+  @doc """
+  Reads a program from JSON text; `tools:` gives its tools their functions back.
+
+      iex> {:ok, program} = DSPex.load(~s({"format":1,"kind":"predict","signature":"question -> answer"}))
+      iex> program.signature
+      "question -> answer"
+  """
+  @spec load(String.t(), keyword) :: {:ok, Program.t()} | {:error, Error.t()}
+  def load(text, options \\ []) when is_binary(text) do
+    with {:ok, json} <- DSPex.Wire.Json.decode(text, %DSPex.Wire.Limits{maps: :ordered}) do
+      if is_struct(json, DSPex.Ordered),
+        do: Program.from_json(json, options),
+        else: {:error, Error.new(:invalid_input, "the program cannot be read: it is no JSON object")}
+    end
+  end
+
   defp poll_ready(instance, deadline) do
     with {:ok, info} <- info(instance) do
       states = for {_pool, pool} <- info, worker <- pool.workers, do: worker.state
@@ -244,17 +335,48 @@ defmodule DSPex do
 
   defp alive?(_instance, _pool, _worker, _timeout), do: false
 
-  defp prepare(program, inputs, options) do
-    with {:ok, {route, why}} <- Router.decide(program, options),
-         {:ok, table, request} <- request_options(options),
-         {:ok, options_param} <- call_options(options) do
-      pool = request[:pool] || hd(:ets.lookup_element(table, :pools, 2))
-      request = [{:tools, Program.tools(program)} | request]
-      metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: pool, operation: "module.call", route: route}
-      meta = %{"route" => Atom.to_string(route), "route_reason" => why, "pool" => Atom.to_string(pool)}
-      params = [{"inputs", inputs(inputs)} | options_param]
-      {:ok, %{table: table, params: params, options: request, metadata: metadata, meta: meta}}
-    end
+  defp run(%Router{route: :native} = decision, _table, program, inputs, request, options) do
+    metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: nil, operation: "module.call", route: :native}
+
+    Telemetry.span([:dspex, :call], metadata, fn ->
+      outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
+      outcome = with {:ok, prediction} <- outcome, do: {:ok, put_in(prediction.meta["route_reason"], decision.why)}
+      {outcome, stop_metadata(outcome, nil)}
+    end)
+  end
+
+  defp run(decision, table, program, inputs, request, options) do
+    call = prepare(decision, table, program, inputs, request, options)
+
+    Telemetry.span([:dspex, :call], call.metadata, fn ->
+      started = System.monotonic_time()
+      {outcome, exchange} = Runner.run(table, program, "module.call", call.params, call.options)
+      outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
+      {outcome, stop_metadata(outcome, exchange)}
+    end)
+  end
+
+  defp stream(%Router{route: :native} = decision, table, program, inputs, request, options) do
+    events = Native.Stream.new(program, inputs, decision.lm, native_options(request, options))
+    Stream.concat([Stream.resource(fn -> Router.record(table, program, decision) end, &{:halt, &1}, & &1), events])
+  end
+
+  defp stream(decision, table, program, inputs, request, options) do
+    DSPex.Stream.new(fn ->
+      Router.record(table, program, decision)
+      {:ok, Map.put(prepare(decision, table, program, inputs, request, options), :program, program)}
+    end)
+  end
+
+  defp native_options(request, options), do: [timeout: request[:timeout]] ++ Keyword.take(options, [:adapter, :config])
+
+  defp prepare(decision, table, program, inputs, request, options) do
+    pool = Router.Capability.pool(table, options)
+    request = [{:tools, Program.tools(program)} | request]
+    metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: pool, operation: "module.call", route: :python}
+    meta = %{"route" => "python", "route_reason" => decision.why, "pool" => Atom.to_string(pool)}
+    params = [{"inputs", inputs(inputs)} | call_options(options)]
+    %{table: table, params: params, options: request, metadata: metadata, meta: meta}
   end
 
   defp inputs(inputs) when is_list(inputs),
@@ -268,7 +390,7 @@ defmodule DSPex do
         {Atom.to_string(name), if(Keyword.keyword?(value), do: Map.new(value), else: value)}
       end
 
-    {:ok, if(given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}])}
+    if given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}]
   end
 
   defp request_options(options) do

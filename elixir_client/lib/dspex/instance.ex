@@ -49,10 +49,26 @@ defmodule DSPex.Instance do
     table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
     :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
     :ets.insert(table, {:pools, Keyword.keys(options[:pools])})
+    :ets.insert(table, {:native, native(options[:native] || [])})
+    :ets.insert(table, {:cache, options[:cache] && cache(name)})
     tasks = {Task.Supervisor, name: tasks(name)}
     pools = for {pool, pool_options} <- options[:pools], do: {Pool, pool_config(name, table, pool, pool_options)}
-    Supervisor.init([tasks | pools], strategy: :one_for_one)
+    Supervisor.init([tasks | cache_child(name, options[:cache]) ++ pools], strategy: :one_for_one)
   end
+
+  defp native(options) do
+    lms = for {lm_name, lm} <- Keyword.get(options, :lms, []), into: %{}, do: {Atom.to_string(lm_name), native_lm(lm)}
+    %{lms: lms, prefer: Keyword.get(options, :prefer, :native)}
+  end
+
+  defp native_lm(options) do
+    {model, options} = Keyword.pop!(options, :model)
+    DSPex.Native.LM.new(model, options)
+  end
+
+  defp cache_child(_name, nil), do: []
+  defp cache_child(name, options), do: [{DSPex.Cache, [{:name, cache(name)} | options]}]
+  defp cache(name), do: Module.concat(name, "Cache")
 
   defp table_name(name), do: Module.concat(name, "Table")
 

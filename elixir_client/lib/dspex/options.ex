@@ -71,15 +71,18 @@ defmodule DSPex.Options do
     unless Keyword.keyword?(options),
       do: raise(ArgumentError, "DSPex: the options are a keyword list, not #{inspect(options)}")
 
-    unknown = Keyword.keys(options) -- [:name, :pools]
+    unknown = Keyword.keys(options) -- [:name, :pools, :native, :cache]
     pools = Keyword.get(options, :pools, default: [])
 
     problems =
-      Enum.map(unknown, &"#{&1} is no option; known are name, pools") ++
-        name_problems(options[:name]) ++ pools_problems(pools)
+      Enum.map(unknown, &"#{&1} is no option; known are name, pools, native, cache") ++
+        name_problems(options[:name]) ++
+        pools_problems(pools, options[:native]) ++
+        native_problems(options[:native]) ++ cache_problems(options[:cache])
 
     if problems != [], do: raise(ArgumentError, "DSPex: " <> Enum.join(problems, "\n  "))
-    [name: options[:name], pools: for({name, pool} <- pools, do: {name, defaults(pool)})]
+    pools = for {name, pool} <- pools, do: {name, defaults(pool)}
+    [name: options[:name], pools: pools, native: options[:native], cache: options[:cache]]
   end
 
   defp name_problems(name) do
@@ -88,7 +91,10 @@ defmodule DSPex.Options do
       else: ["name is #{inspect(name)}; it must be a module name like MyApp.DSPex"]
   end
 
-  defp pools_problems(pools) do
+  # An instance that only answers natively needs no pool.
+  defp pools_problems([], native) when native != nil, do: []
+
+  defp pools_problems(pools, _native) do
     cond do
       not Keyword.keyword?(pools) or pools == [] ->
         ["pools is #{inspect(pools)}; it must be a keyword list of pools, as [default: [workers: 2]]"]
@@ -99,6 +105,54 @@ defmodule DSPex.Options do
       true ->
         Enum.flat_map(pools, fn {name, pool} -> pool_problems("pools.#{name}", pool) end)
     end
+  end
+
+  defp native_problems(nil), do: []
+
+  defp native_problems(native) do
+    lms = Keyword.keyword?(native) && Keyword.get(native, :lms, [])
+
+    cond do
+      not Keyword.keyword?(native) or Keyword.keys(native) -- [:lms, :prefer] != [] ->
+        ["native is #{inspect(native)}; it must be [lms: [name: [model: …]], prefer: :native or :python]"]
+
+      Keyword.get(native, :prefer, :native) not in [:native, :python] ->
+        ["native.prefer is #{inspect(native[:prefer])}; it must be :native or :python"]
+
+      not Keyword.keyword?(lms) ->
+        ["native.lms is #{inspect(lms)}; it must be a keyword list, as [default: [model: \"openai/gpt-4o-mini\"]]"]
+
+      true ->
+        Enum.flat_map(lms, fn {name, lm} -> lm_problems("native.lms.#{name}", lm) end)
+    end
+  end
+
+  @lm [:model, :base_url, :api_key_env, :timeout, :retries, :params, :max_bytes]
+
+  defp lm_problems(path, lm) do
+    cond do
+      not Keyword.keyword?(lm) ->
+        ["#{path} is #{inspect(lm)}; it must be a keyword list with model:"]
+
+      not is_binary(lm[:model]) ->
+        ["#{path}.model is #{inspect(lm[:model])}; it must be a text like \"openai/gpt-4o-mini\""]
+
+      unknown = List.first(Keyword.keys(lm) -- @lm) ->
+        ["#{path}.#{unknown} is no option; known are #{Enum.join(@lm, ", ")}"]
+
+      true ->
+        []
+    end
+  end
+
+  defp cache_problems(nil), do: []
+
+  defp cache_problems(cache) do
+    known = [:max_entries, :max_bytes, :ttl]
+
+    if Keyword.keyword?(cache) and Keyword.keys(cache) -- known == [],
+      do: [],
+      else: ["cache is #{inspect(cache)}; it must be a keyword list of #{Enum.join(known, ", ")}"]
   end
 
   defp pool_problems(path, pool) do

@@ -78,6 +78,16 @@ defmodule DSPex.Pool.Slots do
     end
   end
 
+  @doc "Whether a new call would have to wait: others do, or every worker that is ready has as many as it takes."
+  @spec full?(t) :: boolean
+  def full?(%__MODULE__{counters: counters} = slots) do
+    waiting(slots) > 0 or
+      Enum.all?(indexes(slots), fn index ->
+        cell = cell(index)
+        :atomics.get(counters, cell + 1) != @ready or :atomics.get(counters, cell) >= :atomics.get(counters, cell + 2)
+      end)
+  end
+
   @doc "Takes a place on this worker, whatever its load."
   @spec take(t, pos_integer) :: :ok
   def take(%__MODULE__{counters: counters}, index), do: :atomics.add(counters, cell(index), 1)
