@@ -43,6 +43,8 @@ def worker(
     allow_import: Annotated[list[str] | None, typer.Option(help="Module class that programs may name.")] = None,
     listen: Annotated[str | None, typer.Option(help="stdio, unix:/path or tcp:127.0.0.1:port.")] = None,
     engine: Annotated[str | None, typer.Option(help="dspy, or scripted for tests of clients.")] = None,
+    store: Annotated[str | None, typer.Option(help="Database of sessions: postgresql://… or sqlite:///path.")] = None,
+    instance: Annotated[str | None, typer.Option(help="Names the default store; its workers share sessions.")] = None,
     config: Annotated[str | None, typer.Option(help="TOML file, with [lms.NAME] tables (env: DSPEX_CONFIG).")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Tracebacks in errors.")] = False,
 ) -> None:

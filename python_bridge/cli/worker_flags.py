@@ -19,6 +19,8 @@ VALUE_FLAGS: dict[str, str] = {
     "--allow-import": "allowed_imports",
     "--listen": "listen",
     "--engine": "engine",
+    "--store": "store",
+    "--instance": "instance",
 }
 """Flags with a value, and the setting that each one is."""
 
