@@ -147,9 +147,9 @@ async def test_a_client_that_does_not_read_is_not_read_from_and_gets_everything_
 PARENT = """
 import os, subprocess, sys
 near, far = os.pipe()
-child = subprocess.Popen([sys.executable, *{arguments!r}], stdin=near, stdout=2)
-os.set_inheritable(far, True)
-keeper = subprocess.Popen(["sleep", "60"], pass_fds=[far], stdout=2)
+there, here = os.pipe()
+child = subprocess.Popen([sys.executable, *{arguments!r}], stdin=near, stdout=here)
+keeper = subprocess.Popen(["sleep", "60"], pass_fds=[far, there], stdout=2)
 os.write(1, b"%d %d\\n" % (child.pid, keeper.pid))
 child.wait()
 """
