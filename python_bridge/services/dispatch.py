@@ -106,6 +106,9 @@ class Dispatcher:
 
     def forget(self, conversation: Conversation) -> None:
         """A connection has ended."""
+        if self.observer is not None:
+            self.observer.forget(conversation)
+            self.observer = self.observer if self.observer.listening else None
         self.conversations.discard(conversation)
 
     def next_serial(self) -> int:

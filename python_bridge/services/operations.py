@@ -32,23 +32,37 @@ class SessionCaller(Protocol):
     ) -> dict[str, Any]: ...
 
 
+class Watcher(Protocol):
+    """What looks at the worker from time to time."""
+
+    def status(self) -> dict[str, Any]: ...
+
+
 class WorkerOperations:
     """Handlers over one engine, which arrives after the first clients do.
 
     Attributes:
         sessions: takes the calls that name a session.
+        monitor: what `worker/status` tells of memory and of the event loop.
     """
 
     sessions: SessionCaller | None = None
+    monitor: Watcher | None = None
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._started = time.monotonic()
+        self._engine: Engine | None = None
         self._programs: ProgramCache | None = None
 
     def set_engine(self, engine: Engine) -> None:
         """Give the handlers their engine; requests wait for it until then."""
+        self._engine = engine
         self._programs = ProgramCache(engine, self._settings.max_programs)
+
+    def abandoned_threads(self) -> int:
+        """Return how many threads of cancelled calls still run in the engine."""
+        return 0 if self._engine is None else self._engine.abandoned_threads
 
     @property
     def programs(self) -> ProgramCache:
@@ -79,7 +93,8 @@ class WorkerOperations:
 
     def status(self, conversation: Conversation, params: Nothing) -> dict[str, Any]:
         programs = 0 if self._programs is None else len(self._programs)
-        return worker_status(conversation.dispatcher, self._started, programs)
+        watched = {} if self.monitor is None else self.monitor.status()
+        return {**worker_status(conversation.dispatcher, self._started, programs, self.abandoned_threads()), **watched}
 
     async def put(self, call: Call, params: ProgramParams) -> dict[str, Any]:
         return {"module": self.programs.put(params.program)}

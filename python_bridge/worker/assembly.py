@@ -3,12 +3,18 @@
 from dataclasses import dataclass
 
 from python_bridge.services.dispatch import Dispatcher
+from python_bridge.services.limits.monitor import Monitor
+from python_bridge.services.limits.policy import RecyclePolicy
+from python_bridge.services.observability.logs import name_worker
+from python_bridge.services.observability.operations import Observability
+from python_bridge.services.observability.redaction import Redactor, secrets_of
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.services.sessions.limits import SessionLimits, SessionSettings
 from python_bridge.services.sessions.service import SessionService
 from python_bridge.services.sessions.table import SessionTable
 from python_bridge.settings import Settings
 from python_bridge.store.settings import StoreSettings
+from python_bridge.worker.resources import declared_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +24,13 @@ class Services:
     dispatcher: Dispatcher
     operations: WorkerOperations
     sessions: SessionService
+    monitor: Monitor
+    observability: Observability
 
     async def close(self) -> None:
         """Finish what is being committed, and close the store."""
+        self.monitor.stop()
+        self.observability.close()
         await self.sessions.close()
 
 
@@ -31,7 +41,25 @@ def assemble(settings: Settings) -> Services:
     sessions = SessionService(store, session_settings(settings))
     table = SessionTable(sessions, lambda: operations.programs)
     operations.sessions = table
-    return Services(Dispatcher({**operations.table(), **table.table()}, settings), operations, sessions)
+    observability = Observability(settings, Redactor(secrets_of(settings)))
+    dispatcher = Dispatcher({**operations.table(), **table.table(), **observability.table()}, settings)
+    dispatcher.declare(declared_features(settings))
+    observability.attach(dispatcher)
+    name_worker(dispatcher.identity.worker_id)
+    monitor = operations.monitor = _monitor(dispatcher, operations, settings)
+    return Services(dispatcher, operations, sessions, monitor, observability)
+
+
+def _monitor(dispatcher: Dispatcher, operations: WorkerOperations, settings: Settings) -> Monitor:
+    monitor = Monitor(
+        dispatcher,
+        RecyclePolicy.of(settings),
+        operations.abandoned_threads,
+        period_ms=settings.monitor_ms,
+        grace_ms=settings.recycle_grace_ms,
+    )
+    monitor.start()
+    return monitor
 
 
 def session_settings(settings: Settings) -> SessionSettings:

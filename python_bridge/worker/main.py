@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -12,6 +11,8 @@ from typing import Any
 
 from python_bridge.engine.interface import Engine
 from python_bridge.services.dispatch import Dispatcher
+from python_bridge.services.observability.logs import configure_logging
+from python_bridge.services.observability.redaction import Redactor, secrets_of
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 from python_bridge.transports.sockets import address_of, bind, serve_socket
@@ -19,6 +20,7 @@ from python_bridge.transports.stdio import Wire, claim_stdio, serve_pipes
 from python_bridge.worker.assembly import assemble
 from python_bridge.worker.boot import boot
 from python_bridge.worker.parent import die_with_parent, watch_parent
+from python_bridge.worker.resources import apply_resources
 
 EXIT_FORCED = 128 + signal.SIGTERM
 _CLOSE_S = 1.0
@@ -30,13 +32,15 @@ Serve = Callable[[Dispatcher], Awaitable[Awaitable[Any]]]
 def run_worker(settings: Settings) -> int:
     """Run a worker until it ends; return its exit status.
 
-    0 after `shutdown`, SIGTERM or the end of the wire; 78 when the engine cannot be loaded; 143 after a second
-    SIGTERM. On a socket it first says on standard output where it listens.
+    0 after `shutdown`, SIGTERM or the end of the wire; 75 when it is to be replaced, for it has reached a limit of
+    memory, age, calls or abandoned threads; 78 when the engine cannot be loaded; 143 after a second SIGTERM. On a
+    socket it first says on standard output where it listens.
 
     Raises:
-        SettingsError: the address cannot be listened on.
+        SettingsError: the address cannot be listened on, or the system refuses what the settings ask of it.
     """
     worker = Worker(settings)  # first of all: it notes who its parent is
+    prepare_process(settings)
     if settings.listen == "stdio":
         serve = serve_stdio(claim_stdio())
     else:
@@ -44,8 +48,17 @@ def run_worker(settings: Settings) -> int:
         sys.stdout.write(f"listening on {address_of(listener)}\n")
         sys.stdout.flush()
         serve = serve_listener(listener)
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     return run_loop(worker.run(serve))
+
+
+def prepare_process(settings: Settings) -> None:
+    """Give this process what the settings say: its logs, niceness, processors and devices. After a fork, in the child.
+
+    Raises:
+        SettingsError: the system refuses it.
+    """
+    configure_logging(settings.log_level, settings.log_format, Redactor(secrets_of(settings)))
+    apply_resources(settings)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
@@ -109,7 +122,7 @@ class Worker:
         services = assemble(self._settings)
         dispatcher, operations = services.dispatcher, services.operations
         self._watch_signals(dispatcher)
-        watch_parent(dispatcher.loop, self._parent, lambda: dispatcher.drain(0))
+        watch_parent(dispatcher.loop, self._parent, lambda: dispatcher.drain(0, "parent"))
         served = asyncio.ensure_future(await serve(dispatcher))
         if self._settings.listen == "stdio":
             await asyncio.wait({served, dispatcher.greeted, dispatcher.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,10 +151,10 @@ class Worker:
             if dispatcher.draining:
                 dispatcher.end(EXIT_FORCED)
             else:
-                dispatcher.drain(self._settings.drain_ms)
+                dispatcher.drain(self._settings.drain_ms, "signal")
 
         for signum in (signal.SIGTERM, signal.SIGINT):
             dispatcher.loop.add_signal_handler(signum, stop)
 
 
-__all__ = ["EXIT_FORCED", "Worker", "run_loop", "run_worker", "serve_listener", "serve_stdio"]
+__all__ = ["EXIT_FORCED", "Worker", "prepare_process", "run_loop", "run_worker", "serve_listener", "serve_stdio"]

@@ -7,7 +7,7 @@ for it takes longer to import than a worker takes to answer `initialize`.
 import logging
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from importlib import import_module
 from typing import Any, TextIO
 
@@ -27,14 +27,17 @@ class LogFormatter(logging.Formatter):
 
     Args:
         style: ``"json"`` or ``"console"``.
-        worker_id: gives the worker's id once it has one.
+
+    Attributes:
+        worker_id: once there is one.
     """
 
-    def __init__(self, style: str, redactor: Redactor, worker_id: Callable[[], str | None]) -> None:
+    worker_id: str | None = None
+
+    def __init__(self, style: str, redactor: Redactor) -> None:
         super().__init__()
         self._shape = style
         self._redactor = redactor
-        self._worker_id = worker_id
         self._formatter: logging.Formatter | None = None
 
     def format(self, record: logging.LogRecord) -> str:
@@ -63,8 +66,8 @@ class LogFormatter(logging.Formatter):
         request = current_request.get()
         if request is not None:
             event.update(request.log_fields())
-        if (worker_id := self._worker_id()) is not None:
-            event["worker_id"] = worker_id
+        if self.worker_id is not None:
+            event["worker_id"] = self.worker_id
         event["pid"] = os.getpid()
         return event
 
@@ -87,11 +90,7 @@ def _render_json(logger: Any, name: str, event: EventDict) -> str:
 
 
 def configure_logging(
-    level: str,
-    style: str = "json",
-    redactor: Redactor | None = None,
-    worker_id: Callable[[], str | None] = lambda: None,
-    stream: TextIO | None = None,
+    level: str, style: str = "json", redactor: Redactor | None = None, stream: TextIO | None = None
 ) -> logging.Handler:
     """Send all records of this process to `stream` (standard error), in place of earlier handlers.
 
@@ -100,7 +99,8 @@ def configure_logging(
         style: of `FORMATS`.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(LogFormatter(style, redactor or Redactor(), worker_id))
+    handler.setLevel(level.upper())
+    handler.setFormatter(LogFormatter(style, redactor or Redactor()))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -111,9 +111,16 @@ def configure_logging(
     return handler
 
 
+def name_worker(worker_id: str) -> None:
+    """Have the lines of this process tell its worker's id."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, LogFormatter):
+            handler.formatter.worker_id = worker_id
+
+
 def preload() -> None:
     """Import what formats records: before a fork, where its time does not count."""
     import_module("structlog")
 
 
-__all__ = ["FORMATS", "LEVELS", "LogFormatter", "configure_logging", "preload"]
+__all__ = ["FORMATS", "LEVELS", "LogFormatter", "configure_logging", "name_worker", "preload"]

@@ -39,6 +39,11 @@ class Observer:
         )
         return Observation(subscription, span, fields, call.timing.received)
 
+    def forget(self, conversation: Any) -> None:
+        """A client is gone, or wants to hear no more."""
+        if (subscription := self.subscriptions.pop(conversation, None)) is not None:
+            subscription.close()
+
     def broadcast(self, name: str, measurements: dict[str, Any]) -> None:
         """Tell every client of something that is no request's."""
         for subscription in self.subscriptions.values():
