@@ -40,6 +40,10 @@ defmodule DSPex.Native.Adapter.Validate do
   def run(_value, _type, depth) when depth > @max_depth, do: {:error, [{[], "the value is nested too deeply"}]}
   def run(value, type, _depth) when type in @scalars, do: Scalars.run(value, type)
   def run(value, type, depth) when type in [:list, :set, :frozenset], do: run(value, {type, [:any]}, depth)
+  def run(value, {:bare, {kind, _args}}, depth), do: run(value, kind, depth)
+  def run(value, {:bare, {:generic, name, _args}}, depth) when name in @mappings, do: run(value, :dict, depth)
+
+  def run(value, {:bare, {:generic, name, _args}}, depth), do: run(value, {:generic, name, [:any]}, depth)
   def run(value, :tuple, depth), do: run(value, {:tuple, [:any, :ellipsis]}, depth)
   def run(value, :dict, depth), do: run(value, {:dict, [:any, :any]}, depth)
   def run(value, {:list, [item]}, depth), do: with_items(value, item, depth, 2, & &1)

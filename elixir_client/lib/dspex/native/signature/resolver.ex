@@ -22,18 +22,32 @@ defmodule DSPex.Native.Signature.Resolver do
   defp field({kind, _value, _span} = node, _registered) when kind in [:constant, :group, :constraint],
     do: fail(node, "this is a value, not a type", "For example `str`, `list[int]`, `Literal['a', 'b']`.")
 
-  defp field(node, registered), do: resolve(node, registered)
+  defp field(node, registered) do
+    case resolve(node, registered) do
+      {:bare, _kind} -> fail(node, "`#{elem(node, 1)}` is no type by itself", example(elem(node, 1)))
+      type -> type
+    end
+  end
 
   defp resolve({:name, path, _span} = node, registered) do
     case Table.lookup(path, registered) do
-      {:constructor, _kind, _arity, nil} -> fail(node, "`#{path}` is no type by itself", example(path))
+      {:constructor, kind, _arity, nil} -> bare(kind, path, node)
       {:constructor, _kind, _arity, type} -> type
       nil -> fail(node, "the type `#{path}` is not known", Table.suggestion(path, registered))
       type -> type
     end
   end
 
-  defp resolve({:alternatives, items, _span}, registered), do: union(Enum.map(items, &resolve(&1, registered)))
+  defp resolve({:alternatives, [first | items], _span}, registered) do
+    {type, _none} =
+      Enum.reduce(
+        items,
+        {resolve(first, registered), match?({:constant, _value, _span}, first)},
+        &either(&1, &2, registered)
+      )
+
+    type
+  end
 
   defp resolve({:subscript, path, arguments, _span} = node, registered) do
     case Table.lookup(path, registered) do
@@ -46,6 +60,15 @@ defmodule DSPex.Native.Signature.Resolver do
   defp resolve({:constant, nil, _span}, _registered), do: :none
   defp resolve({:constant, text, _span} = node, registered) when is_binary(text), do: quoted(text, node, registered)
   defp resolve(node, _registered), do: fail(node, "this is a value, not a type", "Values stand only in `Literal[…]`.")
+
+  # DSPy joins alternatives two by two, and puts a NoneType on the left behind the other; the constant None stays first.
+  defp either(node, {:none, false}, registered), do: {union([resolve(node, registered), :none]), false}
+  defp either(node, {left, _constant?}, registered), do: {union([left, resolve(node, registered)]), false}
+
+  # `List` stands for a list of anything inside another type, though not for a whole field.
+  defp bare(kind, _path, _node) when kind in [:list, :set, :frozenset, :dict, :tuple], do: {:bare, {kind, []}}
+  defp bare({:generic, name}, _path, _node), do: {:bare, {:generic, name, []}}
+  defp bare(_kind, path, node), do: fail(node, "`#{path}` is no type by itself", example(path))
 
   defp construct(:literal, _arity, _path, arguments, node, registered) do
     case arguments |> Enum.flat_map(&literal(&1, registered)) |> unique() do
@@ -62,8 +85,10 @@ defmodule DSPex.Native.Signature.Resolver do
 
   defp construct(:annotated, _arity, _path, [type | [_first | _more] = extras], _node, registered) do
     metadata = Enum.map(extras, &metadata/1)
+    inner = resolve(type, registered)
+    extras |> Enum.zip(metadata) |> Enum.each(&applicable(&1, inner))
 
-    case resolve(type, registered) do
+    case inner do
       {:annotated, inner, before} -> {:annotated, inner, before ++ metadata}
       inner -> {:annotated, inner, metadata}
     end
@@ -89,8 +114,13 @@ defmodule DSPex.Native.Signature.Resolver do
   defp construct(:optional, _arity, _path, [argument], _node, registered),
     do: union([resolve(argument, registered), :none])
 
-  defp construct({:generic, name}, _arity, _path, arguments, _node, registered),
-    do: {:generic, name, Enum.map(arguments, &resolve(&1, registered))}
+  defp construct({:generic, name}, _arity, path, arguments, node, registered) do
+    arguments = Enum.map(arguments, &resolve(&1, registered))
+
+    if name == "collections.defaultdict" and not default?(List.last(arguments)),
+      do: fail(node, "`#{path}` needs values that have a default of their own", "For example `#{path}[str, int]`."),
+      else: {:generic, name, arguments}
+  end
 
   defp construct(kind, _arity, path, arguments, _node, registered),
     do: {kind, Enum.map(arguments, &argument(&1, path, registered))}
@@ -100,6 +130,25 @@ defmodule DSPex.Native.Signature.Resolver do
     do: :none_value
 
   defp argument(node, _path, registered), do: resolve(node, registered)
+
+  @with_default ~w(collections.abc.Sequence collections.abc.MutableSequence collections.abc.Set collections.abc.MutableSet
+                   collections.abc.Mapping collections.abc.MutableMapping collections.OrderedDict collections.Counter)
+
+  defp default?(type) when type in [:int, :float, :str, :bool, :list, :dict, :tuple, :set, :frozenset], do: true
+  defp default?({kind, _args}) when kind in [:list, :dict, :tuple, :set, :frozenset], do: true
+  defp default?({:generic, name, _args}), do: name in @with_default
+  defp default?({:bare, type}), do: default?(type)
+  defp default?(_type), do: false
+
+  # Limits of another kind than the values make pydantic fail when it builds the type.
+  defp applicable({node, {:field, options}}, type) do
+    for {name, value} <- options, name in @numeric do
+      if type in [:int, {:class, "datetime.date"}] and is_float(value),
+        do: fail(node, "`#{name}=#{value}` cannot limit `#{Type.to_text(type)}`", "Give a limit of the same type.")
+    end
+  end
+
+  defp applicable(_constant, _type), do: :ok
 
   # `...` stands only as the second and last argument: any number of the first.
   defp tuple([{:constant, :ellipsis, _span}], 1, _path, _registered), do: [:ellipsis]

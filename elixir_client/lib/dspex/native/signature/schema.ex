@@ -53,6 +53,11 @@ defmodule DSPex.Native.Signature.Schema do
   def inner(type, defs) when type in [:list, :tuple], do: {array({[]}), defs}
   def inner(type, defs) when type in [:set, :frozenset], do: {unique({[]}), defs}
   def inner(:dict, defs), do: {{[{"additionalProperties", true}, {"type", "object"}]}, defs}
+  def inner({:bare, {kind, _args}}, defs), do: inner(kind, defs)
+  def inner({:bare, {:generic, name, _args}}, defs) when name in @objects, do: inner(:dict, defs)
+  def inner({:bare, {:generic, "collections.Counter", _args}}, defs), do: object(:any, :int, defs)
+  def inner({:bare, {:generic, name, _args}}, defs) when name in @unique, do: inner(:set, defs)
+  def inner({:bare, {:generic, _name, _args}}, defs), do: inner(:list, defs)
   def inner({:list, [item]}, defs), do: items(item, defs, &array/1)
   def inner({kind, [item]}, defs) when kind in [:set, :frozenset], do: items(item, defs, &unique/1)
   def inner({:tuple, [item, :ellipsis]}, defs), do: items(item, defs, &array/1)
@@ -123,9 +128,10 @@ defmodule DSPex.Native.Signature.Schema do
   end
 
   defp object(key, value, defs) do
-    {{keys}, defs} = inner(key, defs)
-    {{values}, defs} = inner(value, defs)
+    {{keys}, key_defs} = inner(key, defs)
     {pattern, keys} = keys |> List.keydelete("title", 0) |> pattern()
+    # What no `$ref` points to is not defined.
+    {{values}, defs} = inner(value, if(names(keys) == [], do: defs, else: key_defs))
     values = List.keydelete(values, "title", 0)
     {{sorted([{"type", "object"} | properties(pattern, values)] ++ names(keys))}, defs}
   end
@@ -152,12 +158,30 @@ defmodule DSPex.Native.Signature.Schema do
   # None comes last, members that are unions themselves are laid flat, and equal members are named once.
   defp union(types, defs) do
     {nones, others} = Enum.split_with(types, &(&1 == :none))
-    {schemas, defs} = Enum.map_reduce(others ++ nones, defs, &inner/2)
+    {schemas, defs} = members(others, defs)
 
-    case schemas |> Enum.flat_map(&choices/1) |> Enum.uniq() do
+    case (schemas ++ if(nones == [], do: [], else: [{@simple[:none]}])) |> Enum.flat_map(&choices/1) |> Enum.uniq() do
       [schema] -> {schema, defs}
       schemas -> {{[{"anyOf", schemas}]}, defs}
     end
+  end
+
+  defp members([only], defs) do
+    {schema, defs} = inner(only, defs)
+    {[schema], defs}
+  end
+
+  # Of several members pydantic skips those that have no schema.
+  defp members(types, defs) do
+    {schemas, defs} = Enum.flat_map_reduce(types, defs, &member/2)
+    if schemas == [], do: throw(:no_schema), else: {schemas, defs}
+  end
+
+  defp member(type, defs) do
+    {schema, defs} = inner(type, defs)
+    {[schema], defs}
+  catch
+    :no_schema -> {[], defs}
   end
 
   defp choices({[{"anyOf", schemas}]}), do: schemas
@@ -207,7 +231,7 @@ defmodule DSPex.Native.Signature.Schema do
 
   defp annotated(type, metadata, defs) do
     {{pairs}, defs} = inner(type, defs)
-    kind = with {"type", kind} <- List.keyfind(pairs, "type", 0), do: kind
+    kind = kind(pairs)
     options = for {:field, options} <- metadata, {name, value} <- options, do: {word(name, kind), value}
     added = Enum.reject(options, &match?({nil, _value}, &1))
 
@@ -215,8 +239,19 @@ defmodule DSPex.Native.Signature.Schema do
      defs}
   end
 
-  defp word(name, _kind) when name in ["title", "description", "pattern"], do: name
-  defp word(name, _kind) when is_map_key(@numeric, name), do: @numeric[name]
+  defp kind(pairs) do
+    case {List.keyfind(pairs, "type", 0), List.keymember?(pairs, "format", 0)} do
+      {{"type", "string"}, true} -> "formatted"
+      {{"type", kind}, _format?} -> kind
+      {nil, _format?} -> nil
+    end
+  end
+
+  defp word(name, _kind) when name in ["title", "description"], do: name
+  defp word("pattern", kind), do: if(kind == "string", do: "pattern")
+  # A limit that the values cannot have stands there under its own name.
+  defp word(name, kind) when is_map_key(@numeric, name) and kind in ["integer", "number"], do: @numeric[name]
+  defp word(name, kind) when is_map_key(@numeric, name), do: if(kind, do: name)
   defp word(name, kind), do: get_in(@lengths, [kind, name])
 
   defp sorted(pairs), do: Enum.sort_by(pairs, &elem(&1, 0))

@@ -6,6 +6,7 @@ defmodule DSPex.Native.Signature.Type do
       `:set`, `:frozenset`
     * `{:list, args}`, `{:dict, args}`, `{:set, args}`, `{:frozenset, args}`, `{:tuple, args}` (`:ellipsis` last: any
       length), `{:generic, python_name, args}`
+    * `{:bare, type}`: `List` and its like, without arguments, inside another type
     * `{:union, types}`, `{:literal, values}` (texts, numbers, booleans, `nil`, `{:bytes, binary}`)
     * `{:annotated, type, metadata}`: metadata are `{:field, [{name, value}]}` and `{:constant, value}`
     * `{:enum, definition}`, `{:model, definition}`: registered types, see `registered/2`
@@ -30,6 +31,7 @@ defmodule DSPex.Native.Signature.Type do
     "collections.OrderedDict" => "OrderedDict",
     "collections.Counter" => "Counter"
   }
+  @bare_names %{list: "List", dict: "Dict", tuple: "Tuple", set: "Set", frozenset: "FrozenSet"}
   @plain [:str, :int, :float, :bool, :bytes, :complex, :list, :dict, :tuple, :set, :frozenset]
   @containers [:list, :dict, :tuple, :set, :frozenset]
 
@@ -79,6 +81,7 @@ defmodule DSPex.Native.Signature.Type do
   @spec tree(t) :: map
   def tree(type) when type in @plain or type in [:none, :any, :ellipsis], do: %{"kind" => Atom.to_string(type)}
 
+  def tree({:bare, type}), do: type |> tree() |> Map.delete("args")
   def tree(:none_value), do: %{"kind" => "none"}
 
   def tree({kind, args}) when kind in @containers or kind == :union,
@@ -106,6 +109,7 @@ defmodule DSPex.Native.Signature.Type do
   @spec name(t) :: String.t()
   def name(:none), do: "NoneType"
   def name(:none_value), do: "None"
+  def name({:bare, type}), do: name(type)
   def name(:any), do: "Any"
   def name(:ellipsis), do: "Ellipsis"
   def name(type) when type in @plain, do: Atom.to_string(type)
@@ -171,6 +175,8 @@ defmodule DSPex.Native.Signature.Type do
   @spec to_text(t) :: String.t()
   def to_text(:none), do: "None"
   def to_text(:none_value), do: "None"
+  def to_text({:bare, {:generic, path, _args}}), do: @generic_names[path]
+  def to_text({:bare, {kind, _args}}), do: @bare_names[kind]
   def to_text(:any), do: "Any"
   def to_text(:ellipsis), do: "..."
   def to_text({:tuple, []}), do: "tuple[()]"
