@@ -14,8 +14,10 @@ defmodule DSPex.Pool do
   """
   use Supervisor
 
+  alias DSPex.Error
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
+  alias DSPex.Telemetry
   alias DSPex.Worker
 
   @most_workers 128
@@ -49,6 +51,62 @@ defmodule DSPex.Pool do
     |> Enum.sort()
   end
 
+  @doc """
+  Changes the number of workers. Those that go finish their calls first; calls on their way to them go elsewhere.
+  """
+  @spec resize(:ets.table(), atom, non_neg_integer) :: :ok | {:error, Error.t()}
+  def resize(table, pool, count) when is_integer(count) and count >= 0 and count <= @most_workers do
+    with {:ok, row} <- found(table, pool) do
+      owned = Map.new(workers(table, pool), fn {index, pid, _row} -> {index, pid} end)
+      Slots.resize(row.slots, count)
+      for {index, pid} <- owned, index > count, do: Worker.retire(pid)
+      missing = Enum.reject(1..count//1, &is_map_key(owned, &1))
+      for index <- missing, do: Slots.put_state(row.slots, index, :starting)
+      start_workers(row.workers, row.config, missing)
+      metadata = %{instance: row.config.instance, pool: pool}
+      Telemetry.execute([:dspex, :pool, :resize], %{from: map_size(owned), to: count}, metadata)
+      send(row.queue, :changed)
+      :ok
+    end
+  end
+
+  def resize(_table, _pool, count),
+    do: {:error, Error.new(:invalid_input, "a pool has 0 to #{@most_workers} workers, not #{inspect(count)}")}
+
+  @doc "Replaces the processes of a pool one after the other, each when the one before is ready again."
+  @spec restart(:ets.table(), atom, timeout) :: :ok | {:error, Error.t()}
+  def restart(table, pool, timeout) do
+    with {:ok, _row} <- found(table, pool) do
+      deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
+
+      Enum.reduce_while(workers(table, pool), :ok, fn {index, pid, row}, :ok ->
+        Worker.restart(pid)
+        if replaced?(table, pool, index, row, deadline), do: {:cont, :ok}, else: {:halt, late(pool, index)}
+      end)
+    end
+  end
+
+  defp replaced?(table, pool, index, old, deadline) do
+    case :ets.lookup(table, {:worker, pool, index}) do
+      [{_key, _pid, %{state: :ready, generation: generation}}] when generation > old.generation ->
+        true
+
+      _not_yet ->
+        if deadline != :infinity and System.monotonic_time(:millisecond) > deadline do
+          false
+        else
+          Process.sleep(5)
+          replaced?(table, pool, index, old, deadline)
+        end
+    end
+  end
+
+  defp late(pool, index), do: {:error, Error.new(:timeout, "worker #{index} of pool #{pool} is not ready again yet")}
+
+  defp found(table, pool) do
+    with :error <- fetch(table, pool), do: {:error, Error.new(:not_found, "no pool is named #{inspect(pool)}")}
+  end
+
   @impl Supervisor
   def init(config) do
     slots = Slots.new(@most_workers)
@@ -56,23 +114,28 @@ defmodule DSPex.Pool do
     for index <- 1..config.workers//1, do: Slots.put_state(slots, index, :starting)
     queue = Module.concat([config.instance, "Queue", Macro.camelize(Atom.to_string(config.pool))])
     workers = Module.concat([config.instance, "Workers", Macro.camelize(Atom.to_string(config.pool))])
-    row = %{slots: slots, queue: queue, workers: workers, options: config.options}
+
+    queue_config =
+      config
+      |> Map.take([:instance, :pool, :table])
+      |> Map.merge(config.queue)
+      |> Map.merge(%{slots: slots, name: queue})
+
+    config = Map.merge(config, %{slots: slots, queue: queue})
+    row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
     :ets.insert(config.table, {{:pool, config.pool}, row})
 
     children = [
-      {Queue,
-       Map.merge(Map.take(config, [:instance, :pool, :table]), Map.merge(config.queue, %{slots: slots, name: queue}))},
+      {Queue, queue_config},
       {DynamicSupervisor, name: workers, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
-      Supervisor.child_spec({Task, fn -> start_workers(workers, Map.merge(config, %{slots: slots, queue: queue})) end},
-        restart: :transient
-      )
+      Supervisor.child_spec({Task, fn -> start_workers(workers, config, 1..config.workers//1) end}, restart: :transient)
     ]
 
     Supervisor.init(children, strategy: :rest_for_one)
   end
 
-  defp start_workers(supervisor, config) do
-    for index <- 1..config.workers//1 do
+  defp start_workers(supervisor, config, indexes) do
+    for index <- indexes do
       worker = config |> Map.drop([:workers, :options]) |> Map.put(:index, index)
       {:ok, _pid} = DynamicSupervisor.start_child(supervisor, {Worker, worker})
     end

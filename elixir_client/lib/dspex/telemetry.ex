@@ -10,6 +10,7 @@ defmodule DSPex.Telemetry do
   | `[:dspex, :stream, :start]` | `system_time` | `instance`, `pool` |
   | `[:dspex, :stream, :stop]` | `duration`, `events` | those, and `result` (`:ok`, `:halted` or the error's reason) |
   | `[:dspex, :pool, :queue]` | `length` | `instance`, `pool` |
+  | `[:dspex, :pool, :resize]` | `from`, `to` | `instance`, `pool` |
   | `[:dspex, :worker, :up]` | `boot_ms` | `instance`, `pool`, `worker`, `os_pid` |
   | `[:dspex, :worker, :down]` | `in_flight`, `uptime_ms` | those, and `reason` (text) |
   | `[:dspex, :worker, :stray]` | `count` | `instance`, `pool`, `worker`, `what` |

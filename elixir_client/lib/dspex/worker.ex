@@ -33,7 +33,18 @@ defmodule DSPex.Worker do
   @batch 64
 
   defstruct [:config, :connection, :module, :transport, :started, :ready_at, :cause, :diagnosis] ++
-              [calls: %{}, tools: %Tools{}, out: [], batched: 0, heard?: false, missed: 0, backoff: nil, info: %{}]
+              [
+                retired?: false,
+                generation: 0,
+                calls: %{},
+                tools: %Tools{},
+                out: [],
+                batched: 0,
+                heard?: false,
+                missed: 0,
+                backoff: nil,
+                info: %{}
+              ]
 
   @type id :: non_neg_integer
   @type from :: {pid, reference}
@@ -44,7 +55,12 @@ defmodule DSPex.Worker do
 
   @doc false
   def child_spec(config) do
-    %{id: {__MODULE__, config.index}, start: {__MODULE__, :start_link, [config]}, shutdown: config.drain_ms + 5_000}
+    %{
+      id: {__MODULE__, config.index},
+      start: {__MODULE__, :start_link, [config]},
+      restart: :transient,
+      shutdown: config.drain_ms + 5_000
+    }
   end
 
   @doc "Hands a frame with request `id` over. Options: `:credit` (stream), `:tools` (by name)."
@@ -75,6 +91,13 @@ defmodule DSPex.Worker do
     :ok
   end
 
+  @doc "Ends the process after its calls (at most `drain_ms`), and its owner with it."
+  @spec retire(pid) :: :ok
+  def retire(worker) do
+    send(worker, :retire)
+    :ok
+  end
+
   @impl :gen_statem
   def callback_mode, do: :handle_event_function
 
@@ -96,16 +119,15 @@ defmodule DSPex.Worker do
       {:next_state, next, data, actions} -> {:next_state, next, flush(data), actions}
       {:keep, data} -> {:keep_state, flush(data)}
       {:keep, data, actions} -> {:keep_state, flush(data), actions}
+      {:stop, data} -> {:stop, :normal, data}
     end
   end
 
   @impl :gen_statem
-  def terminate(_reason, _state, %{transport: nil} = data) do
-    put_state(data, :absent)
-  end
+  def terminate(_reason, _state, %{transport: nil} = data), do: forget(data)
 
   def terminate(_reason, _state, data) do
-    put_state(data, :absent)
+    forget(data)
     data = fail_calls(data, Error.new(:worker_lost, "the pool was stopped"))
     {frame, _connection} = Connection.shutdown(data.connection, 0)
     data.module.send(data.transport, frame)
@@ -136,13 +158,11 @@ defmodule DSPex.Worker do
   defp event(:state_timeout, :ready, _state, data), do: lost(data, "it did not become ready in time")
   defp event(:state_timeout, :drained, _state, data), do: lost(data, "it was restarted")
 
-  defp event(:info, :restart, :ready, data) do
-    {frame, connection} = Connection.shutdown(data.connection, data.config.drain_ms)
-    data = put_state(%{data | connection: connection}, :draining)
-    {:next_state, :draining, write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
-  end
-
+  defp event(:info, :restart, :ready, data), do: drain(data)
   defp event(:info, :restart, _state, data), do: {:keep, data}
+  defp event(:info, :retire, :ready, data), do: drain(%{data | retired?: true})
+  defp event(:info, :retire, :draining, data), do: {:keep, %{data | retired?: true}}
+  defp event(:info, :retire, _state, data), do: {:stop, data}
   defp event(:info, {:cause, ref, error}, :down, %{diagnosis: ref} = data), do: {:keep, explain(data, error)}
   defp event(:info, {:cause, _ref, _error}, _state, data), do: {:keep, data}
   defp event(:info, {:EXIT, _pid, _reason} = message, state, data), do: transport_event(message, state, data)
@@ -372,7 +392,7 @@ defmodule DSPex.Worker do
 
   defp became_ready(data, info) do
     info = Map.merge(data.info, Map.take(info, ~w(dspy features boot_ms)))
-    data = %{data | info: info, ready_at: System.monotonic_time(), cause: nil}
+    data = %{data | info: info, ready_at: System.monotonic_time(), cause: nil, generation: data.generation + 1}
     emit(data, :up, %{boot_ms: milliseconds(data.started)}, %{os_pid: data.module.os_pid(data.transport)})
     data |> put_state(:ready) |> tap(&send(&1.config.queue, :changed))
   end
@@ -420,8 +440,16 @@ defmodule DSPex.Worker do
     retry_later(%{data | transport: nil, connection: nil, out: [], batched: 0}, cause)
   end
 
+  defp drain(data) do
+    {frame, connection} = Connection.shutdown(data.connection, data.config.drain_ms)
+    data = put_state(%{data | connection: connection}, :draining)
+    {:next_state, :draining, write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
+  end
+
   # Until it is ready again, a worker that was ready counts as starting: its callers wait. One that never was counts as
   # down: its callers are told the cause.
+  defp retry_later(%{retired?: true} = data, _cause), do: {:stop, data}
+
   defp retry_later(data, cause) do
     was_ready? = data.ready_at != nil
 
@@ -467,12 +495,22 @@ defmodule DSPex.Worker do
       state: state,
       os_pid: data.transport && data.module.os_pid(data.transport),
       cause: data.cause,
-      info: data.info
+      info: data.info,
+      generation: data.generation
     }
 
     Slots.put_state(config.slots, config.index, state)
     :ets.insert(config.table, {{:worker, config.pool, config.index}, self(), row})
     data
+  end
+
+  defp forget(%{config: config}) do
+    Slots.put_state(config.slots, config.index, :absent)
+    :ets.match_delete(config.table, {{:worker, config.pool, config.index}, self(), :_})
+    send(config.queue, :changed)
+  rescue
+    # The table ends with the instance, the queue's name with the pool.
+    ArgumentError -> :ok
   end
 
   defp kill(data) do

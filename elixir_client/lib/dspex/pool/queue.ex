@@ -114,7 +114,17 @@ defmodule DSPex.Pool.Queue do
   end
 
   defp causes(config) do
-    if Enum.all?(Slots.states(config.slots), &(&1 == :down)) do
+    states = Slots.states(config.slots)
+
+    if states == [] do
+      [Error.new(:unavailable, "pool #{config.pool} has no workers: it was drained (DSPex.resize gives it some)")]
+    else
+      causes(config, states)
+    end
+  end
+
+  defp causes(config, states) do
+    if Enum.all?(states, &(&1 == :down)) do
       for index <- 1..Slots.size(config.slots)//1,
           [{_key, _pid, %{cause: %Error{} = cause}}] <- [:ets.lookup(config.table, {:worker, config.pool, index})],
           do: cause
