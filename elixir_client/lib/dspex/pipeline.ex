@@ -43,6 +43,7 @@ defmodule DSPex.Pipeline do
   alias DSPex.Pipeline.Builder
   alias DSPex.Pipeline.Coordinator
   alias DSPex.Pipeline.Explain
+  alias DSPex.Pipeline.Json
   alias DSPex.Pipeline.Result
   alias DSPex.Pipeline.Step
 
@@ -149,19 +150,23 @@ defmodule DSPex.Pipeline do
 
   @doc "The pipeline as plain JSON values. Functions are kept by name; see `DSPex.Pipeline.Json`."
   @spec to_json(t) :: {:ok, DSPex.Ordered.t()} | {:error, Error.t()}
-  defdelegate to_json(pipeline), to: DSPex.Pipeline.Json
+  defdelegate to_json(pipeline), to: Json
 
   @doc "Reads `to_json/1`'s values. Options: `:functions`, a map of the functions by name."
   @spec from_json(map | DSPex.Ordered.t(), keyword) :: {:ok, t} | {:error, Error.t()}
-  defdelegate from_json(json, options \\ []), to: DSPex.Pipeline.Json
+  def from_json(json, options \\ []) do
+    with {:ok, specs, own} <- Json.read(json, options), do: new(specs, own)
+  end
 
   @doc "Writes the pipeline to `<folder>/<name>.json`."
   @spec save(t, Path.t()) :: {:ok, Path.t()} | {:error, Error.t()}
-  defdelegate save(pipeline, folder), to: DSPex.Pipeline.Json
+  defdelegate save(pipeline, folder), to: Json
 
   @doc "Reads a pipeline by its name from a folder. Options as for `from_json/2`."
   @spec load(Path.t(), String.t(), keyword) :: {:ok, t} | {:error, Error.t()}
-  defdelegate load(folder, name, options \\ []), to: DSPex.Pipeline.Json
+  def load(folder, name, options \\ []) do
+    with {:ok, json} <- Json.load(folder, name), do: from_json(json, options)
+  end
 
   defp build(steps, specs, inputs, options) do
     {needs, gives} = Builder.needs_and_gives(steps)

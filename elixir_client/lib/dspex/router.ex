@@ -26,6 +26,9 @@ defmodule DSPex.Router do
   alias DSPex.Router.Capability
   alias DSPex.Router.Latency
 
+  # Not an alias: the facade uses this module, and modules that use each other cannot be read apart.
+  @default_instance :"Elixir.DSPex"
+
   @enforce_keys [:route, :rule, :why]
   defstruct [:route, :rule, :why, :fallback, :lm]
 
@@ -90,7 +93,7 @@ defmodule DSPex.Router do
   """
   @spec explain(Program.t(), keyword) :: {:ok, String.t()} | {:error, Error.t()}
   def explain(program, options \\ []) do
-    with {:ok, table} <- Instance.table(Keyword.get(options, :instance, DSPex)),
+    with {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)),
          {:ok, decision} <- decide(table, program, options) do
       fallback =
         if decision.fallback,
@@ -103,7 +106,7 @@ defmodule DSPex.Router do
 
   @doc "How often each route was taken by each rule, and the decayed averages in milliseconds."
   @spec stats(atom) :: {:ok, map} | {:error, Error.t()}
-  def stats(instance \\ DSPex) do
+  def stats(instance \\ @default_instance) do
     with {:ok, table} <- Instance.table(instance) do
       decisions =
         for [route, rule, count] <- :ets.match(table, {{:route, :"$1", :"$2"}, :"$3"}),

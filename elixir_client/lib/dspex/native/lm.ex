@@ -123,7 +123,7 @@ defmodule DSPex.Native.LM do
     case System.get_env(name) do
       key when key in [nil, ""] ->
         text = "the LM #{lm.model} needs the environment variable #{name}; set it where this system starts"
-        {:error, Error.new(:lm_error, text, details: %{"provider" => provider(lm), "code" => "not_configured"})}
+        {:error, Error.new(:lm_error, text, details: %{"provider" => Chat.provider(lm), "code" => "not_configured"})}
 
       key ->
         {:ok, [{"authorization", "Bearer " <> key}]}
@@ -135,10 +135,6 @@ defmodule DSPex.Native.LM do
     rest = message |> Map.drop(["role", "content"]) |> Enum.sort()
     DSPex.Ordered.new([{"role", role}, {"content", content} | rest])
   end
-
-  @doc "The provider, the part before the first slash."
-  @spec provider(t) :: String.t()
-  def provider(lm), do: lm.model |> String.split("/") |> hd()
 
   defp wire_model(lm) do
     case String.split(lm.model, "/", parts: 2) do

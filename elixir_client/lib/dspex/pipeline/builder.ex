@@ -4,7 +4,6 @@ defmodule DSPex.Pipeline.Builder do
   of the pipeline, not of its first run.
   """
 
-  alias DSPex.Pipeline
   alias DSPex.Pipeline.Fields
   alias DSPex.Pipeline.Native
   alias DSPex.Pipeline.Step
@@ -42,7 +41,7 @@ defmodule DSPex.Pipeline.Builder do
     end)
   end
 
-  defp step(%Pipeline{} = pipeline, path, options), do: step({:pipeline, pipeline, []}, path, options)
+  defp step(%{steps: [%Step{} | _rest]} = pipeline, path, options), do: step({:pipeline, pipeline, []}, path, options)
   defp step(%DSPex.Program{} = program, path, options), do: step({:program, program, []}, path, options)
   defp step(function, path, options) when is_function(function), do: step({:function, function, []}, path, options)
 
@@ -91,7 +90,12 @@ defmodule DSPex.Pipeline.Builder do
     make(:program, path, Keyword.put_new(opts, :name, name), own, body: {program, rename}, needs: needs, gives: gives)
   end
 
-  defp step({:pipeline, %Pipeline{} = inner, opts}, path, _options) do
+  # Specifications, as they come from JSON.
+  defp step({:pipeline, [_first | _rest] = specs, opts}, path, options) do
+    step({:pipeline, %{steps: steps(specs, "", options), name: nil, timeout: :infinity}, opts}, path, options)
+  end
+
+  defp step({:pipeline, %{steps: [%Step{} | _rest]} = inner, opts}, path, _options) do
     {needs, gives} = needs_and_gives(inner.steps)
     opts = Keyword.merge([name: inner.name || "pipeline", timeout: inner.timeout], opts)
     make(:pipeline, path, opts, [], children: inner.steps, needs: needs, gives: gives)

@@ -6,7 +6,7 @@ defmodule DSPex.Pipeline.Json do
   """
 
   alias DSPex.Error
-  alias DSPex.Pipeline
+  alias DSPex.Pipeline.Native
   alias DSPex.Pipeline.Step
   alias DSPex.Program
 
@@ -14,8 +14,8 @@ defmodule DSPex.Pipeline.Json do
   @options [:timeout, :retries, :on_error, :max_concurrency]
 
   @doc "The pipeline as JSON values; `:invalid_input` for a function whose step has no name of its own."
-  @spec to_json(Pipeline.t()) :: {:ok, DSPex.Ordered.t()} | {:error, Error.t()}
-  def to_json(%Pipeline{} = pipeline) do
+  @spec to_json(DSPex.Pipeline.t()) :: {:ok, DSPex.Ordered.t()} | {:error, Error.t()}
+  def to_json(pipeline) do
     members = [
       {"format", @format},
       {"name", pipeline.name},
@@ -29,22 +29,21 @@ defmodule DSPex.Pipeline.Json do
     {:unnamed, error} -> {:error, error}
   end
 
-  @doc "Reads JSON values."
-  @spec from_json(map | DSPex.Ordered.t(), keyword) :: {:ok, Pipeline.t()} | {:error, Error.t()}
-  def from_json(json, options \\ []) do
-    functions = Keyword.get(options, :functions, %{})
-
-    with :ok <- check_format(json["format"]), {:ok, specs} <- specs(json["steps"], functions) do
+  @doc "Reads JSON values: the specifications of the steps, and the options of the pipeline."
+  @spec read(map | DSPex.Ordered.t(), keyword) :: {:ok, [term], keyword} | {:error, Error.t()}
+  def read(json, options \\ []) do
+    with :ok <- check_format(json["format"]),
+         {:ok, specs} <- specs(json["steps"], Keyword.get(options, :functions, %{})) do
       own = [name: json["name"], inputs: json["inputs"], timeout: json["timeout"] || :infinity]
-      Pipeline.new(specs, Enum.reject(own, fn {_name, value} -> is_nil(value) end))
+      {:ok, specs, Enum.reject(own, fn {_name, value} -> is_nil(value) end)}
     end
   catch
     {:malformed, error} -> {:error, error}
   end
 
   @doc "Writes `<folder>/<name>.json`."
-  @spec save(Pipeline.t(), Path.t()) :: {:ok, Path.t()} | {:error, Error.t()}
-  def save(%Pipeline{name: name} = pipeline, folder) do
+  @spec save(DSPex.Pipeline.t(), Path.t()) :: {:ok, Path.t()} | {:error, Error.t()}
+  def save(%{name: name} = pipeline, folder) do
     with {:ok, path} <- path(folder, name),
          {:ok, json} <- to_json(pipeline),
          {:ok, text, []} <- DSPex.Wire.Json.encode(json),
@@ -53,13 +52,10 @@ defmodule DSPex.Pipeline.Json do
     end
   end
 
-  @doc "Reads `<folder>/<name>.json`."
-  @spec load(Path.t(), String.t(), keyword) :: {:ok, Pipeline.t()} | {:error, Error.t()}
-  def load(folder, name, options \\ []) do
-    with {:ok, path} <- path(folder, name),
-         {:ok, text} <- read(path),
-         {:ok, json} <- decode(text, path),
-         do: from_json(json, options)
+  @doc "Reads `<folder>/<name>.json`, as JSON values."
+  @spec load(Path.t(), String.t()) :: {:ok, DSPex.Ordered.t()} | {:error, Error.t()}
+  def load(folder, name) do
+    with {:ok, path} <- path(folder, name), {:ok, text} <- read_file(path), do: decode(text, path)
   end
 
   defp step(%Step{} = step) do
@@ -127,7 +123,7 @@ defmodule DSPex.Pipeline.Json do
         {:program, program(json["program"]), program_options(json) ++ options}
 
       {"pipeline", [_first | _rest]} ->
-        {:pipeline, Pipeline.new!(children), options}
+        {:pipeline, children, options}
 
       {"parallel", [_first | _rest]} ->
         {:parallel, children, options}
@@ -172,7 +168,7 @@ defmodule DSPex.Pipeline.Json do
   end
 
   defp operation(name) do
-    Enum.find(Pipeline.Native.names(), &(Atom.to_string(&1) == name)) ||
+    Enum.find(Native.names(), &(Atom.to_string(&1) == name)) ||
       throw({:malformed, malformed("there is no native operation #{inspect(name)}")})
   end
 
@@ -225,7 +221,7 @@ defmodule DSPex.Pipeline.Json do
     end
   end
 
-  defp read(path) do
+  defp read_file(path) do
     with {:error, reason} <- File.read(path),
          do: {:error, Error.new(:not_found, "#{path} cannot be read: #{:file.format_error(reason)}")}
   end

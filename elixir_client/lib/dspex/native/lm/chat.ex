@@ -4,7 +4,6 @@ defmodule DSPex.Native.LM.Chat do
   """
 
   alias DSPex.Error
-  alias DSPex.Native.LM
   alias DSPex.Native.LM.Http
   alias DSPex.Native.LM.Sse
 
@@ -12,8 +11,8 @@ defmodule DSPex.Native.LM.Chat do
   Makes one attempt within `timeout` milliseconds. `on_text` gets the pieces of a streamed answer. An error tells whether
   any piece was handed on before it (`:touched`).
   """
-  @spec request(LM.t(), [{String.t(), String.t()}], DSPex.Ordered.t(), (String.t() -> term) | nil, timeout) ::
-          {:ok, LM.completion()} | {:error, Error.t(), :touched | :untouched}
+  @spec request(DSPex.Native.LM.t(), [{String.t(), String.t()}], DSPex.Ordered.t(), (String.t() -> term) | nil, timeout) ::
+          {:ok, DSPex.Native.LM.completion()} | {:error, Error.t(), :touched | :untouched}
   def request(lm, headers, body, on_text, timeout) do
     deadline = System.monotonic_time(:millisecond) + timeout
 
@@ -27,6 +26,10 @@ defmodule DSPex.Native.LM.Chat do
       end
     end
   end
+
+  @doc "The provider of an LM, the part of its model's name before the first slash."
+  @spec provider(DSPex.Native.LM.t()) :: String.t()
+  def provider(lm), do: lm.model |> String.split("/") |> hd()
 
   defp encode(body) do
     case DSPex.Wire.Json.encode(body, %DSPex.Wire.Limits{attach: :infinity}) do
@@ -175,7 +178,7 @@ defmodule DSPex.Native.LM.Chat do
     retryable? = status in [408, 429] or status >= 500
     hint = if status in [401, 403] and lm.api_key_env, do: "; look at the key in #{lm.api_key_env}", else: ""
     message = "the LM #{lm.model} answered with status #{status}: #{text}#{hint}"
-    details = %{"provider" => LM.provider(lm), "status" => status, "code" => code}
+    details = %{"provider" => provider(lm), "status" => status, "code" => code}
     Error.new(:lm_error, message, retryable?: retryable?, retry_after: retry_after(headers), details: details)
   end
 
@@ -184,7 +187,7 @@ defmodule DSPex.Native.LM.Chat do
 
     Error.new(:lm_error, "the LM #{lm.model} broke its answer off: #{text}",
       retryable?: true,
-      details: %{"provider" => LM.provider(lm), "code" => code}
+      details: %{"provider" => provider(lm), "code" => code}
     )
   end
 
@@ -224,13 +227,13 @@ defmodule DSPex.Native.LM.Chat do
     Error.new(
       :timeout,
       "the LM #{lm.model} did not answer within its time (#{lm.timeout} ms for one request, or the call's deadline)",
-      details: %{"provider" => LM.provider(lm)}
+      details: %{"provider" => provider(lm)}
     )
   end
 
   defp broken(lm, {:error, reason}) do
     text = "the connection to the LM #{lm.model} at #{URI.parse(lm.base_url).host} failed: #{reason(reason)}"
-    Error.new(:lm_error, text, retryable?: true, details: %{"provider" => LM.provider(lm)})
+    Error.new(:lm_error, text, retryable?: true, details: %{"provider" => provider(lm)})
   end
 
   defp broken(lm, _other), do: malformed(lm, "the answer ended early")
@@ -238,7 +241,7 @@ defmodule DSPex.Native.LM.Chat do
   defp malformed(lm, problem) do
     Error.new(:lm_error, "the LM #{lm.model} gave an answer that cannot be read: #{problem}",
       retryable?: true,
-      details: %{"provider" => LM.provider(lm)}
+      details: %{"provider" => provider(lm)}
     )
   end
 
