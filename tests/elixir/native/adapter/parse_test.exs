@@ -214,17 +214,12 @@ defmodule DSPex.Native.AdapterParseTest do
   test "no completion becomes an atom" do
     signature = Signature.parse!("q -> a: dict[str, Any]")
 
-    read = fn index ->
-      [
-        Chat.parse(signature, "[[ ## k#{index} ## ]]\n[[ ## a ## ]]\n{'x#{index}': 1}"),
-        XML.parse(signature, "<a><y#{index} z#{index}='1'>1</y#{index}></a>")
-      ]
-    end
-
-    read.(0)
-    before = :erlang.system_info(:atom_count)
-    for index <- 1..100, do: assert([{:ok, _chat}, {:ok, _xml}] = read.(index))
-    assert :erlang.system_info(:atom_count) == before
+    names = for part <- ~w(header key tag attribute), do: "#{part}_#{System.unique_integer([:positive])}"
+    [header, key, tag, attribute] = names
+    chat = "[[ ## #{header} ## ]]\n[[ ## a ## ]]\n{'#{key}': 1}"
+    assert {:ok, %{"a" => %{^key => 1}}} = Chat.parse(signature, chat)
+    assert {:ok, %{"a" => %{^tag => "1"}}} = XML.parse(signature, "<a><#{tag} #{attribute}='1'>1</#{tag}></a>")
+    for name <- names, do: assert_raise(ArgumentError, fn -> String.to_existing_atom(name) end)
   end
 
   @tag req: ["FR3.2.4", "OWN-7"]
