@@ -34,21 +34,29 @@ class Runner:
 
 
 async def run(
-    runner: Runner, built: BuiltModule, inputs: Mapping[str, Any], lm: dspy.LM, adapter: str, context: CallContext
+    runner: Runner, built: BuiltModule, inputs: Mapping[str, Any], lm: Any, adapter: Any, context: CallContext
 ) -> CallResult:
     """Run a module once on checked inputs.
+
+    Args:
+        lm: ``None`` where every predictor has one of its own.
+        adapter: a name, or an adapter of the caller's own.
 
     Raises:
         BridgeError: what the module raised, as an error of the closed set.
     """
-    chosen = adapter_named(adapter)
+    chosen = adapter_named(adapter) if isinstance(adapter, str) else adapter
     module = built.make()
     scope = CallScope(context, asyncio.get_running_loop())
     if context.emit is not None:
-        scope.stream = _sink(context.emit, adapter, module)
+        scope.stream = _sink(context.emit, adapter if isinstance(adapter, str) else "chat", module)
+    settings = _settings(scope, built, lm, chosen)
+    if context.instruments is not None:
+        scope.usage = settings["usage_tracker"] = context.instruments.usage
+        settings |= context.instruments.settings()
     token = enter_scope(scope)
     try:
-        with dspy.context(**_settings(scope, built, lm, chosen)):
+        with dspy.context(**settings):
             prediction = await _invoke(runner, built, module, inputs)
         return await _result(built, prediction, scope, lm, adapter)
     except BridgeError:
@@ -60,7 +68,7 @@ async def run(
         leave_scope(token)
 
 
-def _settings(scope: CallScope, built: BuiltModule, lm: dspy.LM, adapter: Any) -> dict[str, Any]:
+def _settings(scope: CallScope, built: BuiltModule, lm: Any, adapter: Any) -> dict[str, Any]:
     return {
         "lm": lm,
         "adapter": adapter,
@@ -83,7 +91,7 @@ async def _invoke(runner: Runner, built: BuiltModule, module: Any, inputs: Mappi
     return await runner.threads.run(lambda: module(**inputs))
 
 
-async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: dspy.LM, adapter: str) -> CallResult:
+async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: Any, adapter: Any) -> CallResult:
     fields = list(built.signature.output_fields)
     outputs = prediction_outputs(prediction, fields)
     if (hook := getattr(built.signature, "process_output", None)) is not None:
@@ -95,8 +103,8 @@ async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: dsp
         completions=prediction_completions(prediction, fields),
         usage=scope.usage.to_map(),
         cost=scope.usage.cost,
-        model=lm.model,
-        adapter=adapter,
+        model=getattr(lm, "model", None),
+        adapter=adapter if isinstance(adapter, str) else type(adapter).__name__,
     )
 
 

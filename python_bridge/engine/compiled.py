@@ -27,7 +27,7 @@ class Compiled:
         self._handle = handle
         self.built = built
         self._runner = runner
-        self._inputs = InputChecker(built.signature)
+        self.checker = InputChecker(built.signature)
         lm = program.get("lm")
         self._lm_name: str | None = lm["name"] if isinstance(lm, Mapping) else lm
         self._params = (
@@ -60,11 +60,16 @@ class Compiled:
 
     async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         """Run once; see `CompiledProgram.call`."""
-        values = self._inputs.check(inputs)
+        values = self.checker.check(inputs)
+        lm, adapter = self.chosen(options)
+        return await run(self._runner, self.built, values, lm, adapter, context)
+
+    def chosen(self, options: CallOptions) -> tuple[Any, str]:
+        """Return the LM, with its parameters, and the name of the adapter that a call with `options` takes."""
         params = {**self._params, **check_params(options.config, "options.config")}
         lm = self._runner.lms.get(options.lm or self._lm_name or self._runner.lms.default_name)
         adapter = options.adapter or self._program.get("adapter") or self._runner.adapter
-        return await run(self._runner, self.built, values, lm.copy(**params) if params else lm, adapter, context)
+        return lm.copy(**params) if params else lm, adapter
 
 
 __all__ = ["Compiled"]

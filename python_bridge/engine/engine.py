@@ -39,7 +39,8 @@ class DSPyEngine:
         signature_classes: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings
-        self._runner = Runner(LmRegistry(settings, lms), settings.adapter, Threads())
+        threads = Threads(abandoned_limit=settings.max_abandoned)
+        self._runner = Runner(LmRegistry(settings, lms), settings.adapter, threads)
         self._builder = ModuleBuilder(settings, SignatureFactory(types, signature_classes), self._runner)
 
     @property
@@ -66,6 +67,11 @@ class DSPyEngine:
         """Make the program ready to run; see `Engine`."""
         check_shape(program)
         return Compiled(program, program_hash(program), self._builder.build(program, "program"), self._runner)
+
+    @property
+    def runner(self) -> Runner:
+        """What all calls of this engine share: LMs, threads."""
+        return self._runner
 
     async def warm_up(self) -> None:
         """Run one program on the embedded LM, so that the first caller does not pay for what DSPy loads late."""

@@ -45,8 +45,18 @@ class InputChecker:
             else:
                 problems.append({"path": name, "message": f"is missing; it is {field.words}"})
         if problems:
-            raise _refusal(problems)
+            raise refusal(problems)
         return values
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the inputs that have no default."""
+        return tuple(name for name, field in self._fields.items() if not field.has_default)
+
+    @staticmethod
+    def convert(name: str, value: Any, adapter: TypeAdapter[Any] | None, problems: list[Problem]) -> Any:
+        """Return one value as `adapter` takes it; what is wrong joins `problems`."""
+        return _read(name, value, adapter, problems)
 
     def _unexpected(self, inputs: Mapping[str, Any]) -> list[Problem]:
         known = ", ".join(self._fields) or "none"
@@ -64,18 +74,9 @@ class _Field:
         self.words = f"of the type {_type_name(info)}"
 
     def read(self, value: Any, problems: list[Problem]) -> Any:
-        if _holds_marker(value, 0):
-            problems.append({"path": self._name, "message": f"holds the reserved text {MARKER}; take it out"})
-            return None
-        if self._adapter is None:
+        if self._adapter is None and not _holds_marker(value, 0):
             return self._read_untyped(value, problems)
-        try:
-            return self._adapter.validate_python(_native(value))
-        except ValidationError as error:
-            problems.extend(_problems(self._name, error))
-        except (ValueError, TypeError, RecursionError) as error:
-            problems.append({"path": self._name, "message": f"cannot be read: {error}"[:300]})
-        return None
+        return _read(self._name, value, self._adapter, problems)
 
     def _read_untyped(self, value: Any, problems: list[Problem]) -> Any:
         """Without a type, DSPy prints anything but a list of other things than texts."""
@@ -85,6 +86,19 @@ class _Field:
                 {"path": self._name, "message": "has no type, so a list must be one of texts; give it a type"}
             )
         return value
+
+
+def _read(name: str, value: Any, adapter: TypeAdapter[Any] | None, problems: list[Problem]) -> Any:
+    if _holds_marker(value, 0):
+        problems.append({"path": name, "message": f"holds the reserved text {MARKER}; take it out"})
+        return None
+    try:
+        return value if adapter is None else adapter.validate_python(_native(value))
+    except ValidationError as error:
+        problems.extend(_problems(name, error))
+    except (ValueError, TypeError, RecursionError) as error:
+        problems.append({"path": name, "message": f"cannot be read: {error}"[:300]})
+    return None
 
 
 def _native(value: Any) -> Any:
@@ -121,7 +135,8 @@ def _shown(value: Any) -> str:
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:80] + '…'}"
 
 
-def _refusal(problems: list[Problem]) -> BridgeError:
+def refusal(problems: list[Problem]) -> BridgeError:
+    """Return the `invalid_input` that names all problems."""
     shown = "; ".join(f"`{item['path']}` {item['message']}" for item in problems[:5])
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
     return BridgeError("invalid_input", f"the inputs do not fit: {shown}{more}",
@@ -140,4 +155,4 @@ def _holds_marker(value: Any, depth: int) -> bool:
     return False
 
 
-__all__ = ["MARKER", "InputChecker", "Problem"]
+__all__ = ["MARKER", "InputChecker", "Problem", "refusal"]

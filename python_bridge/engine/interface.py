@@ -40,6 +40,7 @@ class CallContext:
         tenant: caches are kept apart by it.
         deadline: loop time (seconds) after which the work is stopped by the dispatcher; engines may pass it on.
         observe: set when somebody wants to know of the LM calls. Call it in the loop's thread.
+        instruments: set when the call is to be metered or its steps recorded (`python_bridge.engine.instruments`).
     """
 
     request_id: str
@@ -49,6 +50,7 @@ class CallContext:
     traceparent: str | None = None
     deadline: float | None = None
     observe: Observe | None = None
+    instruments: Any = None
 
 
 @dataclass(slots=True)

@@ -24,6 +24,9 @@ class Usage:
         self.cost: float | None = None
         self.by_model: dict[str, dict[str, int]] = {}
 
+    def admit(self) -> None:
+        """See whether one more LM call may be made; LMs that stay on the loop ask before each request."""
+
     def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Count one LM call; DSPy calls this under this name."""
         self.lm_calls += 1

@@ -19,6 +19,7 @@ from dspy.utils.exceptions import is_retryable_lm_error
 from python_bridge.engine.lms.answers import Answer, Wire
 from python_bridge.engine.lms.capabilities import declared_capabilities, known_capabilities
 from python_bridge.engine.lms.lm15_wire import Lm15Wire
+from python_bridge.engine.lms.observed import observed
 from python_bridge.engine.lms.response_format import response_format
 from python_bridge.engine.scope import current_scope
 
@@ -89,6 +90,8 @@ class LeanLM(dspy.LM):
         """Return the outputs of a legacy call: a list of texts, or of maps where there is more than text."""
         if isinstance(prompt, lm15.Request) or "request" in kwargs:
             return await super().acall(prompt, messages=messages, **kwargs)
+        if (scope := current_scope()) is not None:
+            scope.usage.admit()
         merged = {**self.kwargs, **kwargs}
         count = merged.get("n") or merged.get("num_generations") or 1
         body = self._body(prompt, messages, merged)
@@ -120,7 +123,7 @@ class LeanLM(dspy.LM):
             progress = _Progress()
             started = time.perf_counter()
             try:
-                answer = await self._attempt(body, progress)
+                answer = await observed(self.model, attempt, self._attempt(body, progress))
             except Exception as raised:
                 error: Any = wrap_error(raised, model=self.model, provider=self._provider_name)
                 self._observe("lm.exception", started, {}, {"attempt": attempt, "error": error_code(error)})

@@ -8,7 +8,8 @@ from python_bridge.engine.modules.parallel import PARALLEL
 from python_bridge.engine.modules.predictors import CHAIN_OF_THOUGHT, PREDICT
 from python_bridge.engine.modules.react import REACT
 from python_bridge.engine.modules.sampling import BEST_OF_N, MULTI_CHAIN_COMPARISON, REFINE
-from python_bridge.engine.modules.sandboxed import CODE_ACT, PROGRAM_OF_THOUGHT, RLM, has_deno
+from python_bridge.engine.modules.sandboxed import CODE_ACT, PROGRAM_OF_THOUGHT, RLM
+from python_bridge.engine.sandbox import has_deno
 
 KINDS: dict[str, Kind] = {
     "predict": PREDICT,

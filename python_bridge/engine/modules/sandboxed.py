@@ -1,17 +1,16 @@
 """Kinds that let the LM's code run in a Deno sandbox: `program_of_thought`, `code_act`, `rlm`."""
 
-import importlib.util
-import shutil
+import inspect
 import types
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
-from dspy.primitives.python_interpreter import PythonInterpreter
 
 from python_bridge.engine.modules.base import Builder, BuiltModule, Kind, check_names
 from python_bridge.engine.modules.options import read_options, whole
+from python_bridge.engine.sandbox import interpreter, need_deno
 from python_bridge.errors import BridgeError
 
 _THOUGHT_OPTIONS = {"max_iters": whole(3, 1, 100)}
@@ -22,21 +21,6 @@ _RLM_OPTIONS = {
     "max_output_chars": whole(10_000, 100, 10_000_000),
 }
 _RESERVED = frozenset({"interpreter", "trajectory", "max_iters", "interpreter_factory"})
-INSTALL = "pip install 'dspy[deno]'"
-
-
-def has_deno() -> bool:
-    """Whether a Deno executable is at hand."""
-    return importlib.util.find_spec("deno") is not None or shutil.which("deno") is not None
-
-
-def _need_deno(kind: str) -> None:
-    if not has_deno():
-        raise BridgeError(
-            "unavailable",
-            f"the kind {kind!r} runs code in a Deno sandbox, and there is no Deno on this machine; run: {INSTALL}",
-            retryable=False,
-        )
 
 
 def _quietly(make: Callable[[], dspy.Module]) -> dspy.Module:
@@ -51,13 +35,13 @@ def build_program_of_thought(program: Mapping[str, Any], builder: Builder) -> Bu
     options, params = read_options(program.get("config", {}), _THOUGHT_OPTIONS, "config")
     signature = builder.signature(program)
     check_names(signature, _RESERVED)
-    _need_deno("program_of_thought")
-    module = _quietly(lambda: dspy.ProgramOfThought(signature, max_iters=options["max_iters"]))
+    need_deno("program_of_thought")
+    module = _quietly(lambda: dspy.ProgramOfThought(signature, options["max_iters"], interpreter))
     return BuiltModule(signature, lambda: module, False, params, options)
 
 
 def relay(**arguments):
-    return TOOL(**arguments)  # type: ignore[name-defined]  # noqa: F821
+    return TOOL(**{name: value for name, value in arguments.items() if value is not None})  # noqa: F821  # type: ignore
 
 
 def build_code_act(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
@@ -69,18 +53,32 @@ def build_code_act(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
     options, params = read_options(program.get("config", {}), _ACT_OPTIONS, "config")
     signature = builder.signature(program)
     check_names(signature, _RESERVED)
-    _need_deno("code_act")
-    tools = builder.tools(program)
-    functions = [_as_function(tool) for tool in tools]
-    callables: dict[str, Any] = {str(tool.name): tool.func for tool in tools}
-    factory = lambda: PythonInterpreter(tools=callables)  # noqa: E731
+    need_deno("code_act")
+    functions = _functions(program, builder)
+    callables: dict[str, Any] = {str(tool.name): tool.func for tool in functions}
+    factory = lambda: interpreter(callables)  # noqa: E731
     module = _quietly(lambda: dspy.CodeAct(signature, functions, options["max_iters"], factory))  # type: ignore[arg-type]
     return BuiltModule(signature, lambda: module, False, params, options, list(program.get("tools", [])))
 
 
-def _as_function(tool: dspy.Tool) -> dspy.Tool:
-    function = types.FunctionType(relay.__code__, {"TOOL": tool.func}, str(tool.name))
-    return dspy.Tool(function, name=tool.name, desc=tool.desc, args=tool.args, arg_types=tool.arg_types)
+def _as_function(tool: dspy.Tool, declared: Mapping[str, Any]) -> dspy.Tool:
+    function: Any = types.FunctionType(relay.__code__, {"TOOL": tool.func}, str(tool.name))
+    arguments: dict[str, Any] = tool.args or {}
+    required = set((declared.get("schema") or {}).get("required", ()))
+    # The sandbox learns from the signature what to pass; required arguments come first, as Python wants it.
+    names = sorted(arguments, key=lambda name: name not in required)
+    function.__signature__ = inspect.Signature([_parameter(name, name in required) for name in names])
+    return dspy.Tool(function, name=tool.name, desc=tool.desc, args=arguments, arg_types=tool.arg_types)
+
+
+def _parameter(name: str, required: bool) -> inspect.Parameter:
+    default = inspect.Parameter.empty if required else None
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+
+
+def _functions(program: Mapping[str, Any], builder: Builder) -> list[dspy.Tool]:
+    declared = program.get("tools", [])
+    return [_as_function(tool, item) for tool, item in zip(builder.tools(program), declared, strict=True)]
 
 
 def build_rlm(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
@@ -88,9 +86,14 @@ def build_rlm(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
     options, params = read_options(program.get("config", {}), _RLM_OPTIONS, "config")
     signature = builder.signature(program)
     check_names(signature, _RESERVED)
-    _need_deno("rlm")
+    need_deno("rlm")
     try:
-        module = dspy.RLM(signature, tools=[_as_function(tool) for tool in builder.tools(program)], **options)
+        module = dspy.RLM(
+            signature,
+            tools=_functions(program, builder),
+            interpreter_factory=interpreter,
+            **options,
+        )
     except ValueError as error:
         raise BridgeError("invalid_request", f"this program is no RLM: {error}") from error
     return BuiltModule(signature, lambda: module, False, params, options, list(program.get("tools", [])))
@@ -100,4 +103,4 @@ PROGRAM_OF_THOUGHT = Kind(build_program_of_thought, _THOUGHT_OPTIONS)
 CODE_ACT = Kind(build_code_act, _ACT_OPTIONS, frozenset({"signature", "tools"}))
 RLM = Kind(build_rlm, _RLM_OPTIONS, frozenset({"signature", "tools"}))
 
-__all__ = ["CODE_ACT", "INSTALL", "PROGRAM_OF_THOUGHT", "RLM", "has_deno"]
+__all__ = ["CODE_ACT", "PROGRAM_OF_THOUGHT", "RLM"]

@@ -10,7 +10,7 @@ from dspy import lm15
 
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.modules.registry import KINDS
-from python_bridge.engine.modules.sandboxed import has_deno
+from python_bridge.engine.sandbox import has_deno
 from python_bridge.errors import BridgeError
 from python_bridge.settings import LmSettings, Settings
 from python_bridge.testing.gate import Gate
