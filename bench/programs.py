@@ -37,6 +37,7 @@ PROGRAMS = (
     elixir("ping.exs", "P1", "P2"),
     elixir("predict.exs", "predict"),
     Program(("start",), (PYTHON, "bench/start.py")),
+    Program(("P16",), (PYTHON, "bench/sessions.py")),
 )
 
 
