@@ -1,26 +1,20 @@
 """The flags of `python-bridge worker`, read without typer: the pool waits for every millisecond of a start."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from python_bridge.settings import Settings, SettingsError, load_settings
 
+_NOT_FLAGS = ("lms", "debug", "token", "allowed_imports", "capabilities")  # a token would show in the list of processes
+LIST_FLAGS: dict[str, str] = {"--allow-import": "allowed_imports", "--capability": "capabilities"}
+"""Flags that may be given more than once."""
+
 VALUE_FLAGS: dict[str, str] = {
     "--lm": "lm",
     "--lm-api-base": "lm_api_base",
-    "--default-lm": "default_lm",
-    "--adapter": "adapter",
-    "--max-in-flight": "max_in_flight",
-    "--max-queue": "max_queue",
-    "--max-frame-bytes": "max_frame_bytes",
-    "--max-programs": "max_programs",
-    "--attachment-bytes": "attachment_bytes",
-    "--drain-ms": "drain_ms",
-    "--allow-import": "allowed_imports",
-    "--listen": "listen",
-    "--engine": "engine",
-    "--store": "store",
-    "--instance": "instance",
+    **{f"--{f.name.replace('_', '-')}": f.name for f in fields(Settings) if f.name not in _NOT_FLAGS},
+    **LIST_FLAGS,
 }
 """Flags with a value, and the setting that each one is."""
 
@@ -48,8 +42,9 @@ def parse_flags(arguments: list[str]) -> tuple[dict[str, Any], Path | None]:
             value = rest.pop(0)
         if flag == "--config":
             config = Path(value)
-        elif flag == "--allow-import":
-            values["allowed_imports"] = [*values.get("allowed_imports", []), value]
+        elif flag in LIST_FLAGS:
+            name = LIST_FLAGS[flag]
+            values[name] = [*values.get(name, []), value]
         else:
             values[VALUE_FLAGS[flag]] = value
     return values, config
@@ -65,4 +60,4 @@ def settings_from(arguments: list[str]) -> Settings:
     return load_settings(flags, config=config)
 
 
-__all__ = ["VALUE_FLAGS", "parse_flags", "settings_from"]
+__all__ = ["LIST_FLAGS", "VALUE_FLAGS", "parse_flags", "settings_from"]
