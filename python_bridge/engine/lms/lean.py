@@ -5,7 +5,6 @@ answer in place.
 """
 
 import asyncio
-import time
 from contextlib import aclosing
 from typing import Any
 
@@ -121,27 +120,17 @@ class LeanLM(dspy.LM):
         attempt = 0
         while True:
             progress = _Progress()
-            started = time.perf_counter()
             try:
                 answer = await observed(self.model, attempt, self._attempt(body, progress))
             except Exception as raised:
                 error: Any = wrap_error(raised, model=self.model, provider=self._provider_name)
-                self._observe("lm.exception", started, {}, {"attempt": attempt, "error": error_code(error)})
                 if attempt >= self.retries or progress.emitted or not is_retryable_lm_error(error):
                     raise error from raised
                 await asyncio.sleep(_delay(error, attempt))
                 attempt += 1
             else:
-                self._observe("lm.stop", started, _tokens(answer), {"attempt": attempt})
                 self._record(answer)
                 return answer.output
-
-    def _observe(self, name: str, started: float, measurements: dict[str, Any], metadata: dict[str, Any]) -> None:
-        """Tell whoever wants to know of an attempt: how long it took, no prompt, no answer."""
-        scope = current_scope()
-        if scope is not None and scope.context.observe is not None:
-            duration = (time.perf_counter() - started) * 1000
-            scope.context.observe(name, {"duration_ms": duration, **measurements}, {"model": self.model, **metadata})
 
     async def _attempt(self, body: dict[str, Any], progress: "_Progress") -> Answer:
         sink = dspy.settings.send_stream
@@ -194,16 +183,6 @@ class _Progress:
         if emitted and not self.emitted:
             self.emitted = True
             stream_emitted()
-
-
-def _tokens(answer: Answer) -> dict[str, Any]:
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return {name: answer.usage[name] for name in names if answer.usage.get(name) is not None}
-
-
-def error_code(error: BaseException) -> str:
-    """Return DSPy's code of an error (`rate_limit`, `timeout`, …), else the name of its class."""
-    return getattr(error, "code", None) or type(error).__name__
 
 
 def _delay(error: Any, attempt: int) -> float:
