@@ -86,6 +86,26 @@ defmodule DSPex.Native.AdapterPromptTest do
   end
 
   @tag req: "FR3.2.1"
+  test "the JSON adapter sends calls and answers of tools as messages of their own" do
+    signature = Signature.parse!("question, history: dspy.History -> tool_calls: dspy.ToolCalls")
+    calls = [%{id: "c1", name: "search", args: %{q: "x"}}]
+    results = [%{call_id: "c1", name: "search", value: %{"hits" => 2}}]
+    turn = %{question: "find", tool_calls: %{tool_calls: calls, tool_call_results: results}}
+    [_system, _user, assistant, tool, _request] = JSON.format(signature, [], question: "now", history: [turn])
+    function = %{"name" => "search", "arguments" => ~s({"q": "x"})}
+
+    assert assistant == %{
+             "role" => "assistant",
+             "content" => nil,
+             "tool_calls" => [%{"id" => "c1", "type" => "function", "function" => function}]
+           }
+
+    assert tool == %{"role" => "tool", "tool_call_id" => "c1", "name" => "search", "content" => ~s({"hits": 2})}
+    without = %{turn | tool_calls: %{tool_calls: calls}}
+    assert [_system, _user, %{"role" => "user"}] = JSON.format(signature, [], question: "now", history: [without])
+  end
+
+  @tag req: "FR3.2.1"
   test "images become parts of the message" do
     signature = Signature.parse!("image: dspy.Image, question -> answer")
     image = {:dspy, "Image", [{"url", "https://example.com/a.png"}]}

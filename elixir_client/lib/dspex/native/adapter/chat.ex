@@ -116,6 +116,9 @@ defmodule DSPex.Native.Adapter.Chat do
   end
 
   @impl Prompt
+  def native_tools?, do: false
+
+  @impl Prompt
   def structure(signature) do
     [
       @intro,

@@ -78,6 +78,9 @@ defmodule DSPex.Native.Adapter.JSON do
   defdelegate response_schema(signature, options \\ []), to: ResponseSchema, as: :build
 
   @impl Prompt
+  def native_tools?, do: true
+
+  @impl Prompt
   def structure(signature) do
     inputs =
       signature.inputs |> Enum.map_join("\n\n", &"[[ ## #{&1.name} ## ]]\n#{Fields.placeholder(&1)}") |> Python.strip()

@@ -5,6 +5,7 @@ defmodule DSPex.Native.Adapter.Prompt do
 
   alias DSPex.Native.Adapter.Fields
   alias DSPex.Native.Adapter.Markers
+  alias DSPex.Native.Adapter.ToolTurns
   alias DSPex.Native.Adapter.Validate
   alias DSPex.Native.Python
   alias DSPex.Native.Signature.Cache
@@ -22,9 +23,14 @@ defmodule DSPex.Native.Adapter.Prompt do
   @doc "The assistant's message: all outputs; the text stands for a missing one."
   @callback assistant(Signature.t(), map, Python.value()) :: String.t()
 
+  @doc "Whether calls of tools in a history become tool messages, as JSONAdapter has it by default."
+  @callback native_tools?() :: boolean
+
   @incomplete "This is an example of the task, though some input or output fields are not supplied."
   @not_supplied "Not supplied for this particular example. "
   @not_in_history "Not supplied for this conversation history message. "
+
+  @results %Signature{inputs: [%Field{name: "tool_call_results", role: :input, type: {:dspy, "ToolCallResults"}}]}
 
   @doc "The messages of a request."
   @spec messages(module, Signature.t(), [[{String.t(), Python.value()}]], [{String.t(), Python.value()}]) :: [message]
@@ -117,34 +123,47 @@ defmodule DSPex.Native.Adapter.Prompt do
   defp turns(_none), do: []
 
   defp turn(adapter, signature, pairs) do
-    {pairs, results} = tool_results(pairs)
     user = adapter.user(signature, pairs, "", any?(pairs, signature.inputs))
-    assistant = adapter.assistant(signature, Map.new(pairs), nil)
+    asked = if user == "", do: [], else: [message("user", user)]
 
-    for({role, content} <- [{"user", user}, {"assistant", assistant}], content != "", do: message(role, content)) ++
-      Enum.map(results, &message("user", adapter.user(results_signature(), [{"tool_call_results", &1}], "", false)))
+    case {tool_calls(pairs), adapter.native_tools?()} do
+      {nil, _native?} -> asked ++ answered(adapter, signature, pairs)
+      {{_name, calls}, true} -> asked ++ ToolTurns.messages(adapter, signature, pairs, calls)
+      {{name, calls}, false} -> asked ++ described(adapter, signature, pairs, name, calls)
+    end
   end
 
-  # What tools answered follows the turn as a message of its own.
-  defp tool_results(pairs) do
+  defp answered(adapter, signature, pairs) do
+    case adapter.assistant(signature, Map.new(pairs), nil) do
+      "" -> []
+      content -> [message("assistant", content)]
+    end
+  end
+
+  # Without tool messages of its own, what tools answered follows the turn in words.
+  defp described(adapter, signature, pairs, name, calls) do
+    case ToolTurns.results(calls) do
+      nil ->
+        answered(adapter, signature, pairs)
+
+      results ->
+        told = message("user", adapter.user(@results, [{"tool_call_results", results}], "", false))
+        answered(adapter, signature, List.keystore(pairs, name, 0, {name, ToolTurns.without_results(calls)})) ++ [told]
+    end
+  end
+
+  defp tool_calls(pairs) do
     with {name, value} <- Enum.find(pairs, fn {_name, value} -> tool_calls?(value) end),
-         {:ok, {:dspy, "ToolCalls", members}} <- Validate.value(value, {:dspy, "ToolCalls"}),
-         {_key, results} when results != nil <- List.keyfind(members, "tool_call_results", 0),
-         {:ok, results} <- Validate.value(results, {:dspy, "ToolCallResults"}) do
-      members = List.keystore(members, "tool_call_results", 0, {"tool_call_results", nil})
-      {List.keystore(pairs, name, 0, {name, {:dspy, "ToolCalls", members}}), [results]}
+         {:ok, calls} <- Validate.value(value, {:dspy, "ToolCalls"}) do
+      {name, calls}
     else
-      _none -> {pairs, []}
+      _none -> nil
     end
   end
 
   defp tool_calls?({:dspy, "ToolCalls", _members}), do: true
   defp tool_calls?({pairs}) when is_list(pairs), do: List.keymember?(pairs, "tool_calls", 0)
   defp tool_calls?(_value), do: false
-
-  defp results_signature do
-    %Signature{inputs: [%Field{name: "tool_call_results", role: :input, type: {:dspy, "ToolCallResults"}}], outputs: []}
-  end
 
   @doc "Inputs and demos as the adapters take them, from what the caller has."
   @spec pairs(map | keyword | DSPex.Ordered.t() | {list}) :: [{String.t(), Python.value()}]

@@ -93,6 +93,9 @@ defmodule DSPex.Native.Adapter.XML do
   end
 
   @impl Prompt
+  def native_tools?, do: false
+
+  @impl Prompt
   def structure(signature) do
     Enum.join([@intro, structures(signature.inputs), structures(signature.outputs)], "\n\n")
   end

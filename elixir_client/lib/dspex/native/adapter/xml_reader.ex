@@ -177,11 +177,13 @@ defmodule DSPex.Native.Adapter.XmlReader do
 
   defp declaration?(key), do: key == "xmlns" or String.starts_with?(key, "xmlns:")
 
-  defp declared(attributes, names) do
-    for {key, value} <- attributes, declaration?(key), into: names do
-      {String.replace_prefix(key, "xmlns", "") |> String.trim_leading(":"), value}
-    end
-  end
+  defp declared(attributes, names), do: Enum.reduce(attributes, names, &declare/2)
+
+  defp declare({"xmlns", address}, names), do: Map.put(names, "", address)
+  # A prefix cannot be taken back, and none is empty.
+  defp declare({"xmlns:" <> prefix, address}, _names) when prefix == "" or address == "", do: bad()
+  defp declare({"xmlns:" <> prefix, address}, names), do: Map.put(names, prefix, address)
+  defp declare(_attribute, names), do: names
 
   # A prefix that nobody declared is an error; a declared one becomes `{address}name`, as in Python.
   defp qualified(raw, names) do
