@@ -26,7 +26,7 @@ class SessionRow:
     usage: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EntryRow:
     """One entry of a session's history."""
 
@@ -36,7 +36,7 @@ class EntryRow:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerRow:
     """What was answered to a request with an idempotency key; `digest` is the hash of its method and params."""
 
@@ -46,7 +46,7 @@ class AnswerRow:
     expires_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every call, and freezing takes most of the time
 class Change:
     """What one call makes of a session.
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
@@ -209,10 +209,10 @@ class SessionManager:
         change = change_of(owned, state, document, size, answer)
         if not await self._store.commit(change):
             raise SessionTakenOver(state.id)
-        digests, complete = _with_digest(owned, answer, self.clock.now())
-        return replace(
-            owned, state=state, version=owned.version + 1, document_size=size, digests=digests, complete=complete
-        )
+        owned.state, owned.version, owned.document_size = state, owned.version + 1, size
+        if answer is not None:
+            owned.digests, owned.complete = _with_digest(owned, answer, self.clock.now())
+        return owned
 
     def _answer_row(self, ref: Ref, result: Any) -> AnswerRow | None:
         if ref.idempotency_key is None:
@@ -220,9 +220,7 @@ class SessionManager:
         return AnswerRow(ref.idempotency_key, ref.digest, encode(result), self.clock.now() + self.settings.answers_ms)
 
 
-def _with_digest(owned: Owned, answer: AnswerRow | None, now: int) -> tuple[dict[str, tuple[str, int]], bool]:
-    if answer is None:
-        return owned.digests, owned.complete
+def _with_digest(owned: Owned, answer: AnswerRow, now: int) -> tuple[dict[str, tuple[str, int]], bool]:
     digests = owned.digests
     digests[answer.key] = (answer.digest, answer.expires_at)
     if len(digests) <= MAX_DIGESTS:
