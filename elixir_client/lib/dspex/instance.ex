@@ -73,7 +73,8 @@ defmodule DSPex.Instance do
   defp table_name(name), do: Module.concat(name, "Table")
 
   defp pool_config(name, table, pool, options) do
-    fixed = ~w(workers transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
+    fixed =
+      ~w(workers start transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
                ping_interval ping_misses backoff backoff_reset drain_ms)a
 
     Map.merge(Map.new(fixed, &{&1, options[&1]}), %{

@@ -18,6 +18,11 @@ defmodule DSPex.Options do
     env: [type: :pairs, default: [], doc: "environment of the process; `false` removes a variable"],
     cd: [type: :text, doc: "its working folder"],
     transport: [type: :transport, doc: "`{module, options}` of a transport, in the place of a process"],
+    start: [
+      type: {:in, [:fresh, :fork_server]},
+      default: :fresh,
+      doc: "how its processes start: each by itself, or as forks of one that has loaded dspy"
+    ],
     encoding: [type: {:in, [:json, :msgpack]}, default: :json, doc: "encoding of envelopes"],
     max_in_flight: [type: {:integer, 1, 100_000}, default: 256, doc: "calls at once on one worker"],
     queue_limit: [

@@ -8,6 +8,7 @@ defmodule DSPex.Pool do
       ├── Task.Supervisor        tools, async calls
       └── DSPex.Pool (supervisor, one for each pool)
           ├── DSPex.Pool.Queue   callers without a place
+          ├── DSPex.Worker.ForkServer, when the pool starts its workers by one
           └── DynamicSupervisor  one DSPex.Worker for each Python process
 
   A call reads the counters of its pool in its own process (`DSPex.Pool.Slots`) and sends its frame straight to the worker.
@@ -19,6 +20,7 @@ defmodule DSPex.Pool do
   alias DSPex.Pool.Slots
   alias DSPex.Telemetry
   alias DSPex.Worker
+  alias DSPex.Worker.ForkServer
 
   @most_workers 128
 
@@ -121,15 +123,24 @@ defmodule DSPex.Pool do
       |> Map.merge(config.queue)
       |> Map.merge(%{slots: slots, name: queue})
 
-    config = Map.merge(config, %{slots: slots, queue: queue})
+    fork_server =
+      if config.start == :fork_server,
+        do: Module.concat([config.instance, "ForkServer", Macro.camelize(Atom.to_string(config.pool))])
+
+    config = Map.merge(config, %{slots: slots, queue: queue, fork_server: fork_server})
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
     :ets.insert(config.table, {{:pool, config.pool}, row})
 
-    children = [
-      {Queue, queue_config},
-      {DynamicSupervisor, name: workers, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
-      Supervisor.child_spec({Task, fn -> start_workers(workers, config, 1..config.workers//1) end}, restart: :transient)
-    ]
+    forks = if fork_server, do: [{ForkServer, config}], else: []
+
+    children =
+      [{Queue, queue_config} | forks] ++
+        [
+          {DynamicSupervisor, name: workers, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
+          Supervisor.child_spec({Task, fn -> start_workers(workers, config, 1..config.workers//1) end},
+            restart: :transient
+          )
+        ]
 
     Supervisor.init(children, strategy: :rest_for_one)
   end

@@ -2,7 +2,7 @@ defmodule DSPex.Worker do
   @moduledoc """
   The owner of one Python process: starts it, shakes hands, watches it, starts it again.
 
-      down ──start──► starting ──initialize answered──► initialized ──ready──► ready ──drain──► draining
+      down ──start──► (forking) starting ──initialize answered──► initialized ──ready──► ready ──drain──► draining
        ▲                  │                                  │                   │                 │
        └──────────────────┴─── ended, refused, too slow, silent ─────────────────┴─────────────────┘
 
@@ -25,7 +25,9 @@ defmodule DSPex.Worker do
   alias DSPex.Telemetry
   alias DSPex.Worker.Call
   alias DSPex.Worker.Diagnosis
+  alias DSPex.Worker.ForkServer
   alias DSPex.Worker.Launch
+  alias DSPex.Worker.OsProcess
   alias DSPex.Worker.Tools
 
   require Logger
@@ -34,6 +36,7 @@ defmodule DSPex.Worker do
 
   defstruct [:config, :connection, :module, :transport, :started, :ready_at, :cause, :diagnosis] ++
               [
+                fork: nil,
                 retired?: false,
                 generation: 0,
                 calls: %{},
@@ -155,6 +158,10 @@ defmodule DSPex.Worker do
   defp event({:timeout, :ping}, :tick, :ready, data), do: tick(data)
   defp event({:timeout, _name}, _content, _state, data), do: {:keep, data}
   defp event(:state_timeout, :handshake, _state, data), do: lost(data, "it did not answer initialize in time")
+
+  defp event(:state_timeout, :fork, _state, data),
+    do: retry_later(data, Error.new(:unavailable, "the fork server gave no worker in time"))
+
   defp event(:state_timeout, :ready, _state, data), do: lost(data, "it did not become ready in time")
   defp event(:state_timeout, :drained, _state, data), do: lost(data, "it was restarted")
 
@@ -163,6 +170,12 @@ defmodule DSPex.Worker do
   defp event(:info, :retire, :ready, data), do: drain(%{data | retired?: true})
   defp event(:info, :retire, :draining, data), do: {:keep, %{data | retired?: true}}
   defp event(:info, :retire, _state, data), do: {:stop, data}
+
+  defp event(:info, {:forked, ref, {:ok, child}}, :forking, %{fork: ref} = data),
+    do: connect(data, DSPex.Transport.Socket, unix: child.socket, token: child.token, os_pid: child.pid)
+
+  defp event(:info, {:forked, ref, {:error, error}}, :forking, %{fork: ref} = data), do: retry_later(data, error)
+  defp event(:info, {:forked, _ref, _outcome}, _state, data), do: {:keep, data}
   defp event(:info, {:cause, ref, error}, :down, %{diagnosis: ref} = data), do: {:keep, explain(data, error)}
   defp event(:info, {:cause, _ref, _error}, _state, data), do: {:keep, data}
   defp event(:info, {:EXIT, _pid, _reason} = message, state, data), do: transport_event(message, state, data)
@@ -371,8 +384,22 @@ defmodule DSPex.Worker do
 
   # Life of the process
 
+  defp start(%{config: %{fork_server: server} = config} = data) when server != nil do
+    ref = make_ref()
+    ForkServer.fork(server, self(), ref)
+    time = config.handshake_timeout + config.ready_timeout
+    {:next_state, :forking, %{data | fork: ref}, [{:state_timeout, time, :fork}]}
+  end
+
   defp start(data) do
-    with {:ok, module, options} <- transport(data.config), {:ok, transport} <- module.open(options) do
+    case transport(data.config) do
+      {:ok, module, options} -> connect(data, module, options)
+      {:error, error} -> retry_later(%{data | transport: nil}, error)
+    end
+  end
+
+  defp connect(data, module, options) do
+    with {:ok, transport} <- module.open(options) do
       connection = Connection.new(cap: data.config.max_frame_bytes, encoding: data.config.encoding)
       {frame, connection} = Connection.initialize(connection, version: data.config.version, token: options[:token])
       now = System.monotonic_time()
@@ -434,7 +461,7 @@ defmodule DSPex.Worker do
     if data.ready_at,
       do: emit(data, :down, %{in_flight: map_size(data.calls), uptime_ms: milliseconds(data.ready_at)}, %{reason: text})
 
-    kill(data)
+    OsProcess.kill(data.config.task_supervisor, data.module.os_pid(data.transport))
     data.module.close(data.transport)
     data = fail_calls(data, Error.new(:worker_lost, "the worker ended in mid-call: #{text}"))
     retry_later(%{data | transport: nil, connection: nil, out: [], batched: 0}, cause)
@@ -458,11 +485,15 @@ defmodule DSPex.Worker do
         do: Backoff.reset(data.backoff),
         else: data.backoff
 
-    {delay, backoff} = Backoff.next(backoff)
+    {delay, backoff} = next_start(was_ready?, backoff)
     data = %{data | backoff: backoff, ready_at: nil}
     data = if was_ready?, do: put_state(data, :starting), else: diagnose(data, cause)
     {:next_state, :down, data, [{{:timeout, :ping}, :infinity, :tick}, {{:timeout, :backoff}, delay, :start}]}
   end
+
+  # The first death of a worker that was well is no reason to wait.
+  defp next_start(true, %{attempt: 0} = backoff), do: {0, %{backoff | attempt: 1}}
+  defp next_start(_was_ready?, backoff), do: Backoff.next(backoff)
 
   defp diagnose(data, {:diagnose, reason}) do
     owner = self()
@@ -513,14 +544,6 @@ defmodule DSPex.Worker do
     ArgumentError -> :ok
   end
 
-  defp kill(data) do
-    if os_pid = data.module.os_pid(data.transport) do
-      Task.Supervisor.start_child(data.config.task_supervisor, fn ->
-        System.cmd("kill", ["-KILL", Integer.to_string(os_pid)], stderr_to_stdout: true)
-      end)
-    end
-  end
-
   defp await_end(data, deadline) do
     receive do
       message ->
@@ -532,8 +555,7 @@ defmodule DSPex.Worker do
         end
     after
       max(0, deadline - System.monotonic_time(:millisecond)) ->
-        os_pid = data.module.os_pid(data.transport)
-        if os_pid, do: System.cmd("kill", ["-KILL", Integer.to_string(os_pid)], stderr_to_stdout: true)
+        OsProcess.kill_now(data.module.os_pid(data.transport))
         data.module.close(data.transport)
     end
   end

@@ -12,7 +12,7 @@ defmodule DSPex.Worker.Launch do
   The program, its arguments and its environment, as options of `DSPex.Transport.Port`.
 
   Options: `:python` (an interpreter or a venv), `:command` (the whole command line instead), `:args`, `:env`, `:cd`, `:lm`,
-  `:settings`.
+  `:settings`, `:mode` (`"worker"` or `"fork-server"`).
   """
   @spec options(keyword) :: {:ok, keyword} | {:error, Error.t()}
   def options(config) do
@@ -49,12 +49,14 @@ defmodule DSPex.Worker.Launch do
   defp command(config) do
     case config[:command] do
       nil ->
-        with {:ok, python} <- python(config), do: {:ok, [python, "-m", "python_bridge", "worker"] ++ args(config)}
+        with {:ok, python} <- python(config), do: {:ok, [python, "-m", "python_bridge", mode(config)] ++ args(config)}
 
       [program | args] ->
         with {:ok, found} <- interpreter(program, "the pool's option command"), do: {:ok, [found | args]}
     end
   end
+
+  defp mode(config), do: Keyword.get(config, :mode, "worker")
 
   defp args(config), do: Keyword.get(config, :args, [])
 
