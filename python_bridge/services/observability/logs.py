@@ -60,7 +60,7 @@ class LogFormatter(logging.Formatter):
         if self._shape == "json":
             after.append(structlog.processors.format_exc_info)
         after += [self._redact, renderer]
-        return stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after, keep_exc_info=True)
+        return stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after)
 
     def _add_ids(self, logger: Any, name: str, event: EventDict) -> EventDict:
         request = current_request.get()
