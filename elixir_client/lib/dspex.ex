@@ -41,7 +41,7 @@ defmodule DSPex do
   """
 
   alias DSPex.Async
-  alias DSPex.Cached
+  alias DSPex.Caller
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Instance
@@ -49,13 +49,6 @@ defmodule DSPex do
   alias DSPex.Pool
   alias DSPex.Prediction
   alias DSPex.Program
-  alias DSPex.Router
-  alias DSPex.Runner
-  alias DSPex.Telemetry
-
-  @timeout 60_000
-  @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
-                   cache owner)a
 
   @type inputs :: map | keyword
   @type option :: {atom, term}
@@ -77,13 +70,7 @@ defmodule DSPex do
 
   @doc "Runs a program on inputs, a map or keyword list of exactly its input fields."
   @spec call(Program.t(), inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
-  def call(%Program{} = program, inputs, options \\ []) do
-    with {:ok, table, request} <- request_options(options) do
-      Cached.fetch(table, program, inputs, options, fn ->
-        Router.route(table, program, options, &run(&1, table, program, inputs, request, options))
-      end)
-    end
-  end
+  def call(%Program{} = program, inputs, options \\ []), do: Caller.call(program, inputs, options)
 
   @doc "As `call/3`; gives the prediction or raises the error."
   @spec call!(Program.t(), inputs, [option]) :: Prediction.t()
@@ -124,14 +111,7 @@ defmodule DSPex do
       for %DSPex.Event{type: :token} = event <- DSPex.stream(program, inputs), do: IO.write(event.text)
   """
   @spec stream(Program.t(), inputs, [option]) :: Enumerable.t()
-  def stream(%Program{} = program, inputs, options \\ []) do
-    with {:ok, table, request} <- request_options(options),
-         {:ok, decision} <- Router.decide(table, program, options) do
-      stream(decision, table, program, inputs, request, options)
-    else
-      {:error, error} -> Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
-    end
-  end
+  def stream(%Program{} = program, inputs, options \\ []), do: Caller.stream(program, inputs, options)
 
   @doc """
   Runs a program over a list of inputs, several at once, and gives the outcomes in order. Option `:max_concurrency` (32).
@@ -148,30 +128,13 @@ defmodule DSPex do
 
   @doc "What Python makes of a program: fields with their types, instructions, predictors, demos, LM, adapter."
   @spec describe(Program.t(), [option]) :: {:ok, map} | {:error, Error.t()}
-  def describe(%Program{} = program, options \\ []) do
-    with {:ok, table, options} <- request_options(options) do
-      {outcome, _exchange} = Runner.run(table, program, "module.describe", [], options)
-      with {:ok, description} <- outcome, do: {:ok, DSPex.Ordered.plain(description)}
-    end
-  end
+  def describe(%Program{} = program, options \\ []), do: Caller.describe(program, options)
 
   @doc """
   Sends any request of protocol 1 to a worker and gives its result, with maps plain (or ordered, with `maps: :ordered`).
   """
   @spec request(String.t(), map | [{String.t(), term}], [option]) :: {:ok, term} | {:error, Error.t()}
-  def request(method, params \\ [], options \\ []) do
-    {maps, options} = Keyword.pop(options, :maps, :plain)
-    {index, options} = Keyword.pop(options, :worker)
-
-    with {:ok, table, options} <- request_options(options),
-         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), Keyword.put(options, :index, index)),
-         {{:ok, result}, _exchange} <- Exchange.call(exchange) do
-      {:ok, if(maps == :ordered, do: result, else: DSPex.Ordered.plain(result))}
-    else
-      {{:error, error}, _exchange} -> {:error, error}
-      {:error, error} -> {:error, error}
-    end
-  end
+  def request(method, params \\ [], options \\ []), do: Caller.request(method, params, options)
 
   @doc """
   What is known of an instance without asking any worker: for each pool its workers with state, process id, versions and
@@ -293,6 +256,65 @@ defmodule DSPex do
     end
   end
 
+  @doc "Parses a signature: `DSPex.Signature.parse/1`."
+  @spec signature(String.t()) :: {:ok, DSPex.Signature.t()} | {:error, DSPex.SignatureError.t()}
+  def signature(text), do: DSPex.Signature.parse(text)
+
+  @doc "Parses a signature and keeps it: `DSPex.Signature.compile/1`."
+  @spec compile_signature(String.t()) :: {:ok, DSPex.Signature.t()} | {:error, DSPex.SignatureError.t()}
+  def compile_signature(text), do: DSPex.Signature.compile(text)
+
+  @doc """
+  Checks values against the outputs of a signature (text, or parsed): `DSPex.Signature.validate_outputs/2`.
+
+      iex> DSPex.validate(%{answer: "42"}, "question -> answer: int")
+      {:ok, %{"answer" => 42}}
+  """
+  @spec validate(map | keyword, String.t() | DSPex.Signature.t()) :: {:ok, map} | {:error, Exception.t()}
+  def validate(values, signature) when is_binary(signature) do
+    with {:ok, signature} <- compile_signature(signature), do: validate(values, signature)
+  end
+
+  def validate(values, %DSPex.Signature{} = signature), do: DSPex.Signature.validate_outputs(signature, values)
+
+  @doc "Renders a template without running code: `DSPex.Native.Template.render/2`."
+  @spec render_template(String.t(), map) :: {:ok, String.t()} | {:error, Error.t()}
+  def render_template(template, values), do: Native.Template.render(template, values)
+
+  @doc "Builds a pipeline of steps: `DSPex.Pipeline.new/1`."
+  @spec pipeline([term]) :: {:ok, DSPex.Pipeline.t()} | {:error, Error.t()}
+  def pipeline(steps), do: DSPex.Pipeline.new(steps)
+
+  @doc "Runs a pipeline: `DSPex.Pipeline.run/3`."
+  @spec run_pipeline(DSPex.Pipeline.t(), map, keyword) :: {:ok, DSPex.Pipeline.Result.t()} | {:error, Error.t()}
+  def run_pipeline(pipeline, inputs, options \\ []), do: DSPex.Pipeline.run(pipeline, inputs, options)
+
+  @doc """
+  An LM that Elixir asks by itself: `model:` and the options of `DSPex.Native.LM.new/2`.
+
+      iex> {:ok, lm} = DSPex.lm_client(model: "openai/gpt-4o-mini", base_url: "http://127.0.0.1:9/v1")
+      iex> lm.model
+      "openai/gpt-4o-mini"
+  """
+  @spec lm_client(keyword) :: {:ok, Native.LM.t()} | {:error, Error.t()}
+  def lm_client(options) do
+    case Keyword.pop(options, :model) do
+      {model, options} when is_binary(model) -> {:ok, Native.LM.new(model, options)}
+      {_none, _options} -> {:error, Error.new(:invalid_input, "lm_client needs model:, as \"openai/gpt-4o-mini\"")}
+    end
+  end
+
+  @doc "Asks such an LM with a text or a list of messages: `DSPex.Native.LM.chat/3`; gives the text of the answer."
+  @spec lm_generate(Native.LM.t(), String.t() | [map], keyword) :: {:ok, String.t()} | {:error, Error.t()}
+  def lm_generate(lm, prompt, options \\ [])
+
+  def lm_generate(lm, prompt, options) when is_binary(prompt),
+    do: lm_generate(lm, [%{"role" => "user", "content" => prompt}], options)
+
+  def lm_generate(lm, messages, options) do
+    with {:ok, completion} <- Native.LM.chat(lm, messages, options), do: {:ok, completion.text}
+  end
+
   defp poll_ready(instance, deadline) do
     with {:ok, info} <- info(instance) do
       states = for {_pool, pool} <- info, worker <- pool.workers, do: worker.state
@@ -334,93 +356,4 @@ defmodule DSPex do
     do: match?({:ok, _}, request("ping", [], instance: instance, pool: pool, worker: index, timeout: timeout))
 
   defp alive?(_instance, _pool, _worker, _timeout), do: false
-
-  defp run(%Router{route: :native} = decision, _table, program, inputs, request, options) do
-    metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: nil, operation: "module.call", route: :native}
-
-    Telemetry.span([:dspex, :call], metadata, fn ->
-      outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
-      outcome = with {:ok, prediction} <- outcome, do: {:ok, put_in(prediction.meta["route_reason"], decision.why)}
-      {outcome, stop_metadata(outcome, nil)}
-    end)
-  end
-
-  defp run(decision, table, program, inputs, request, options) do
-    call = prepare(decision, table, program, inputs, request, options)
-
-    Telemetry.span([:dspex, :call], call.metadata, fn ->
-      started = System.monotonic_time()
-      {outcome, exchange} = Runner.run(table, program, "module.call", call.params, call.options)
-      outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
-      {outcome, stop_metadata(outcome, exchange)}
-    end)
-  end
-
-  defp stream(%Router{route: :native} = decision, table, program, inputs, request, options) do
-    events = Native.Stream.new(program, inputs, decision.lm, native_options(request, options))
-    Stream.concat([Stream.resource(fn -> Router.record(table, program, decision) end, &{:halt, &1}, & &1), events])
-  end
-
-  defp stream(decision, table, program, inputs, request, options) do
-    DSPex.Stream.new(fn ->
-      Router.record(table, program, decision)
-      {:ok, Map.put(prepare(decision, table, program, inputs, request, options), :program, program)}
-    end)
-  end
-
-  defp native_options(request, options), do: [timeout: request[:timeout]] ++ Keyword.take(options, [:adapter, :config])
-
-  defp prepare(decision, table, program, inputs, request, options) do
-    pool = Router.Capability.pool(table, options)
-    request = [{:tools, Program.tools(program)} | request]
-    metadata = %{instance: Keyword.get(options, :instance, DSPex), pool: pool, operation: "module.call", route: :python}
-    meta = %{"route" => "python", "route_reason" => decision.why, "pool" => Atom.to_string(pool)}
-    params = [{"inputs", inputs(inputs)} | call_options(options)]
-    %{table: table, params: params, options: request, metadata: metadata, meta: meta}
-  end
-
-  defp inputs(inputs) when is_list(inputs),
-    do: if(Keyword.keyword?(inputs), do: DSPex.Ordered.new(inputs), else: inputs)
-
-  defp inputs(inputs), do: inputs
-
-  defp call_options(options) do
-    given =
-      for name <- [:lm, :adapter, :config], value = options[name], value != nil do
-        {Atom.to_string(name), if(Keyword.keyword?(value), do: Map.new(value), else: value)}
-      end
-
-    if given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}]
-  end
-
-  defp request_options(options) do
-    unknown = Keyword.keys(options) -- @call_options
-    timeout = Keyword.get(options, :timeout, @timeout)
-
-    cond do
-      unknown != [] ->
-        text = "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner], ", ")}"
-        {:error, Error.new(:invalid_input, text)}
-
-      not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
-        {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
-
-      true ->
-        with {:ok, table} <- Instance.table(Keyword.get(options, :instance, DSPex)) do
-          meta = for name <- ~w(session tenant idempotency_key traceparent)a, do: {Atom.to_string(name), options[name]}
-          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner])}
-        end
-    end
-  end
-
-  defp duration(meta, started) do
-    Map.put(
-      meta,
-      "duration_ms",
-      System.convert_time_unit(System.monotonic_time() - started, :native, :microsecond) / 1000
-    )
-  end
-
-  defp stop_metadata({:ok, prediction}, _exchange), do: %{result: :ok, worker: prediction.meta["worker"]}
-  defp stop_metadata({:error, error}, exchange), do: %{result: error.reason, worker: exchange && exchange.at}
 end

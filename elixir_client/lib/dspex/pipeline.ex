@@ -47,6 +47,9 @@ defmodule DSPex.Pipeline do
   alias DSPex.Pipeline.Result
   alias DSPex.Pipeline.Step
 
+  # Not an alias: the facade uses this module, and modules that use each other cannot be read apart.
+  @facade :"Elixir.DSPex"
+
   @enforce_keys [:steps]
   defstruct [:name, :steps, inputs: :unknown, outputs: :unknown, timeout: :infinity, specs: []]
 
@@ -204,9 +207,9 @@ defmodule DSPex.Pipeline do
   end
 
   defp settings(pipeline, options, more) do
-    options = Keyword.validate!(options, [:timeout, :on_progress, instance: DSPex])
+    options = Keyword.validate!(options, [:timeout, :on_progress, instance: @facade])
     instance = options[:instance]
-    call = fn program, inputs, call_options -> DSPex.call(program, inputs, [{:instance, instance} | call_options]) end
+    call = fn program, inputs, call_options -> DSPex.Caller.call(program, inputs, [{:instance, instance} | call_options]) end
     [call: call, timeout: options[:timeout] || pipeline.timeout, on_progress: options[:on_progress]] ++ more
   end
 
@@ -223,7 +226,7 @@ defmodule DSPex.Pipeline do
 
   defp open(pipeline, inputs, options) do
     with {:ok, fields} <- fields(pipeline, inputs) do
-      instance = Keyword.get(options, :instance, DSPex)
+      instance = Keyword.get(options, :instance, @facade)
 
       stream = fn program, inputs, call_options, emit ->
         relay(program, inputs, [{:instance, instance} | call_options], emit)
@@ -275,7 +278,7 @@ defmodule DSPex.Pipeline do
 
   # The events of a program's stream go to the consumer of the pipeline; its prediction is the step's.
   defp relay(program, inputs, options, emit) do
-    Enum.reduce(DSPex.stream(program, inputs, options), nil, fn
+    Enum.reduce(DSPex.Caller.stream(program, inputs, options), nil, fn
       %DSPex.Event{type: :done, prediction: prediction}, _last -> {:ok, prediction}
       event, last -> emit.(event) && last
     end)

@@ -1,0 +1,170 @@
+defmodule DSPex.Caller do
+  @moduledoc """
+  The way of a call: options, cache, router, and then Elixir or a worker of the pool. All of it runs in the caller's process.
+
+  `DSPex` is its front; see there for the options.
+  """
+
+  alias DSPex.Cached
+  alias DSPex.Error
+  alias DSPex.Exchange
+  alias DSPex.Instance
+  alias DSPex.Native
+  alias DSPex.Prediction
+  alias DSPex.Program
+  alias DSPex.Router
+  alias DSPex.Runner
+  alias DSPex.Telemetry
+
+  @timeout 60_000
+  @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
+                   cache owner)a
+  @default_instance :"Elixir.DSPex"
+
+  @doc "See `DSPex.call/3`."
+  @spec call(Program.t(), map | keyword, keyword) :: {:ok, Prediction.t()} | {:error, Error.t()}
+  def call(%Program{} = program, inputs, options) do
+    with {:ok, table, request} <- request_options(options) do
+      Cached.fetch(table, program, inputs, options, fn ->
+        Router.route(table, program, options, &run(&1, table, program, inputs, request, options))
+      end)
+    end
+  end
+
+  @doc "See `DSPex.stream/3`."
+  @spec stream(Program.t(), map | keyword, keyword) :: Enumerable.t()
+  def stream(%Program{} = program, inputs, options) do
+    with {:ok, table, request} <- request_options(options),
+         {:ok, decision} <- Router.decide(table, program, options) do
+      stream(decision, table, program, inputs, request, options)
+    else
+      {:error, error} -> Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
+    end
+  end
+
+  @doc "See `DSPex.describe/2`."
+  @spec describe(Program.t(), keyword) :: {:ok, map} | {:error, Error.t()}
+  def describe(%Program{} = program, options) do
+    with {:ok, table, options} <- request_options(options) do
+      {outcome, _exchange} = Runner.run(table, program, "module.describe", [], options)
+      with {:ok, description} <- outcome, do: {:ok, DSPex.Ordered.plain(description)}
+    end
+  end
+
+  @doc "See `DSPex.request/3`."
+  @spec request(String.t(), map | [{String.t(), term}], keyword) :: {:ok, term} | {:error, Error.t()}
+  def request(method, params, options) do
+    {maps, options} = Keyword.pop(options, :maps, :plain)
+    {index, options} = Keyword.pop(options, :worker)
+
+    with {:ok, table, options} <- request_options(options),
+         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), Keyword.put(options, :index, index)),
+         {{:ok, result}, _exchange} <- Exchange.call(exchange) do
+      {:ok, if(maps == :ordered, do: result, else: DSPex.Ordered.plain(result))}
+    else
+      {{:error, error}, _exchange} -> {:error, error}
+      {:error, error} -> {:error, error}
+    end
+  end
+
+  defp run(%Router{route: :native} = decision, _table, program, inputs, request, options) do
+    metadata = %{
+      instance: Keyword.get(options, :instance, @default_instance),
+      pool: nil,
+      operation: "module.call",
+      route: :native
+    }
+
+    Telemetry.span([:dspex, :call], metadata, fn ->
+      outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
+      outcome = with {:ok, prediction} <- outcome, do: {:ok, put_in(prediction.meta["route_reason"], decision.why)}
+      {outcome, stop_metadata(outcome, nil)}
+    end)
+  end
+
+  defp run(decision, table, program, inputs, request, options) do
+    call = prepare(decision, table, program, inputs, request, options)
+
+    Telemetry.span([:dspex, :call], call.metadata, fn ->
+      started = System.monotonic_time()
+      {outcome, exchange} = Runner.run(table, program, "module.call", call.params, call.options)
+      outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
+      {outcome, stop_metadata(outcome, exchange)}
+    end)
+  end
+
+  defp stream(%Router{route: :native} = decision, table, program, inputs, request, options) do
+    events = Native.Stream.new(program, inputs, decision.lm, native_options(request, options))
+    Stream.concat([Stream.resource(fn -> Router.record(table, program, decision) end, &{:halt, &1}, & &1), events])
+  end
+
+  defp stream(decision, table, program, inputs, request, options) do
+    DSPex.Stream.new(fn ->
+      Router.record(table, program, decision)
+      {:ok, Map.put(prepare(decision, table, program, inputs, request, options), :program, program)}
+    end)
+  end
+
+  defp native_options(request, options), do: [timeout: request[:timeout]] ++ Keyword.take(options, [:adapter, :config])
+
+  defp prepare(decision, table, program, inputs, request, options) do
+    pool = Router.Capability.pool(table, options)
+    request = [{:tools, Program.tools(program)} | request]
+
+    metadata = %{
+      instance: Keyword.get(options, :instance, @default_instance),
+      pool: pool,
+      operation: "module.call",
+      route: :python
+    }
+
+    meta = %{"route" => "python", "route_reason" => decision.why, "pool" => Atom.to_string(pool)}
+    params = [{"inputs", inputs(inputs)} | call_options(options)]
+    %{table: table, params: params, options: request, metadata: metadata, meta: meta}
+  end
+
+  defp inputs(inputs) when is_list(inputs),
+    do: if(Keyword.keyword?(inputs), do: DSPex.Ordered.new(inputs), else: inputs)
+
+  defp inputs(inputs), do: inputs
+
+  defp call_options(options) do
+    given =
+      for name <- [:lm, :adapter, :config], value = options[name], value != nil do
+        {Atom.to_string(name), if(Keyword.keyword?(value), do: Map.new(value), else: value)}
+      end
+
+    if given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}]
+  end
+
+  defp request_options(options) do
+    unknown = Keyword.keys(options) -- @call_options
+    timeout = Keyword.get(options, :timeout, @timeout)
+
+    cond do
+      unknown != [] ->
+        text = "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner], ", ")}"
+        {:error, Error.new(:invalid_input, text)}
+
+      not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
+        {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
+
+      true ->
+        with {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
+          meta = for name <- ~w(session tenant idempotency_key traceparent)a, do: {Atom.to_string(name), options[name]}
+          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner])}
+        end
+    end
+  end
+
+  defp duration(meta, started) do
+    Map.put(
+      meta,
+      "duration_ms",
+      System.convert_time_unit(System.monotonic_time() - started, :native, :microsecond) / 1000
+    )
+  end
+
+  defp stop_metadata({:ok, prediction}, _exchange), do: %{result: :ok, worker: prediction.meta["worker"]}
+  defp stop_metadata({:error, error}, exchange), do: %{result: error.reason, worker: exchange && exchange.at}
+end
