@@ -4,7 +4,7 @@ defmodule DSPex.Native.AdapterDocTest do
   doctest DSPex.Native.Adapter.Chat
   doctest DSPex.Native.Adapter.JSON
   doctest DSPex.Native.Adapter.XML
-  doctest DSPex.Native.Adapter.Json
+  doctest DSPex.Native.Adapter.JsonText
   doctest DSPex.Native.Adapter.PythonJson
   doctest DSPex.Native.Adapter.Validate
   doctest DSPex.Native.Adapter.XmlReader

@@ -2,7 +2,7 @@ defmodule DSPex.Native.Adapter.Fields do
   @moduledoc false
   # The texts about fields that all adapters share.
 
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Python
   alias DSPex.Native.Signature.Schema
   alias DSPex.Native.Signature.Type
@@ -96,7 +96,7 @@ defmodule DSPex.Native.Adapter.Fields do
         :error -> {[]}
       end
 
-    "must adhere to the JSON schema: #{schema |> type_first() |> Json.dumps()}"
+    "must adhere to the JSON schema: #{schema |> type_first() |> JsonText.dumps()}"
   end
 
   defp texts(values), do: Enum.map_join(values, "; ", &Python.str/1)
@@ -123,11 +123,11 @@ defmodule DSPex.Native.Adapter.Fields do
     items |> Enum.with_index(1) |> Enum.map_join("\n", fn {item, index} -> "[#{index}] #{blob(item)}" end)
   end
 
-  def format(_field, value), do: value |> Json.jsonable() |> text()
+  def format(_field, value), do: value |> JsonText.jsonable() |> text()
 
   @doc "A value that JSON can hold, as text."
   @spec text(Python.value()) :: String.t()
-  def text(value) when is_list(value) or is_tuple(value), do: Json.dumps(value)
+  def text(value) when is_list(value) or is_tuple(value), do: JsonText.dumps(value)
   def text(value), do: Python.str(value)
 
   defp blob(text) when is_binary(text) do

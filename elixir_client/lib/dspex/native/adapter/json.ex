@@ -11,7 +11,7 @@ defmodule DSPex.Native.Adapter.JSON do
 
   alias DSPex.Native.Adapter.Chat
   alias DSPex.Native.Adapter.Fields
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Adapter.Outputs
   alias DSPex.Native.Adapter.ParseError
   alias DSPex.Native.Adapter.Prompt
@@ -85,7 +85,7 @@ defmodule DSPex.Native.Adapter.JSON do
     inputs =
       signature.inputs |> Enum.map_join("\n\n", &"[[ ## #{&1.name} ## ]]\n#{Fields.placeholder(&1)}") |> Python.strip()
 
-    outputs = Json.dumps_indented({Enum.map(signature.outputs, &{&1.name, Fields.placeholder(&1)})})
+    outputs = JsonText.dumps_indented({Enum.map(signature.outputs, &{&1.name, Fields.placeholder(&1)})})
 
     [@intro, "Inputs will have the following structure:", inputs]
     |> Kernel.++(["Outputs will be a JSON object with the following fields.", outputs])
@@ -107,7 +107,7 @@ defmodule DSPex.Native.Adapter.JSON do
   @impl Prompt
   def assistant(signature, values, missing) do
     {Enum.map(signature.outputs, &{&1.name, Map.get(values, &1.name, missing)})}
-    |> Json.jsonable()
-    |> Json.dumps_indented()
+    |> JsonText.jsonable()
+    |> JsonText.dumps_indented()
   end
 end

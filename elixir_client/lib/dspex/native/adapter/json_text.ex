@@ -1,4 +1,4 @@
-defmodule DSPex.Native.Adapter.Json do
+defmodule DSPex.Native.Adapter.JsonText do
   @moduledoc false
   # Python's json.dumps, and what pydantic makes of values that JSON lacks.
 
@@ -71,7 +71,7 @@ defmodule DSPex.Native.Adapter.Json do
   @doc """
   Python's `json.dumps(value, ensure_ascii=False)`.
 
-      iex> DSPex.Native.Adapter.Json.dumps({[{"a", [1, 2.0, nil]}]})
+      iex> DSPex.Native.Adapter.JsonText.dumps({[{"a", [1, 2.0, nil]}]})
       ~S({"a": [1, 2.0, null]})
   """
   @spec dumps(Python.value()) :: String.t()

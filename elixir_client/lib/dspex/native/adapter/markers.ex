@@ -3,21 +3,21 @@ defmodule DSPex.Native.Adapter.Markers do
   # Content parts (images, audio, files) are marked inside the text of a user's message, and expanded at the end, as DSPy
   # does. A text that a user typed may hold such marks too: `neutralize/1` is for whoever must not let that through.
 
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Adapter.PythonJson
   alias DSPex.Native.Python
 
   @doc "Splits a user's message with marks into content parts."
   @spec expand(map) :: map
   def expand(%{"role" => "user", "content" => content} = message) when is_binary(content) do
-    {start, _stop} = Json.marks()
+    {start, _stop} = JsonText.marks()
     if :binary.match(content, start) == :nomatch, do: message, else: %{message | "content" => split(content)}
   end
 
   def expand(message), do: message
 
   defp split(content) do
-    {start, stop} = Json.marks()
+    {start, stop} = JsonText.marks()
 
     case String.split(content, start, parts: 2) do
       [text] ->
@@ -62,7 +62,7 @@ defmodule DSPex.Native.Adapter.Markers do
   @doc "Breaks the marks in a text, so that it stays text."
   @spec neutralize(String.t()) :: String.t()
   def neutralize(text) do
-    {start, stop} = Json.marks()
+    {start, stop} = JsonText.marks()
 
     text
     |> String.replace(start, "< <CUSTOM-TYPE-START-IDENTIFIER>>")

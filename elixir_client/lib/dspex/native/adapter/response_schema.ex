@@ -2,7 +2,7 @@ defmodule DSPex.Native.Adapter.ResponseSchema do
   @moduledoc false
   # The schema of a structured output: every object names all its properties as required and takes no others.
 
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Signature.Schema
   alias DSPex.Signature.Field
 
@@ -59,7 +59,7 @@ defmodule DSPex.Native.Adapter.ResponseSchema do
   defp titled?(_type), do: true
 
   defp default(%Field{default: {:ok, value}}) when not is_list(value) and not is_tuple(value),
-    do: [{"default", Json.jsonable(value)}]
+    do: [{"default", JsonText.jsonable(value)}]
 
   defp default(_field), do: []
 

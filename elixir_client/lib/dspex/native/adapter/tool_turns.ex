@@ -2,7 +2,7 @@ defmodule DSPex.Native.Adapter.ToolTurns do
   @moduledoc false
   # Turns of a history that called tools, as messages of the chat API's own.
 
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Adapter.Prompt
   alias DSPex.Native.Adapter.Validate
   alias DSPex.Native.Python
@@ -62,13 +62,15 @@ defmodule DSPex.Native.Adapter.ToolTurns do
   end
 
   defp call(call) do
-    function = {[{"name", get(call, "name")}, {"arguments", call |> get("args") |> Json.jsonable() |> Json.dumps()}]}
+    function =
+      {[{"name", get(call, "name")}, {"arguments", call |> get("args") |> JsonText.jsonable() |> JsonText.dumps()}]}
+
     {[{"id", get(call, "id")}, {"type", "function"}, {"function", function}]}
   end
 
   defp answer(answer) do
     value = get(answer, "value")
-    content = if is_binary(value), do: value, else: value |> Json.jsonable() |> Json.dumps()
+    content = if is_binary(value), do: value, else: value |> JsonText.jsonable() |> JsonText.dumps()
     %{"role" => "tool", "tool_call_id" => get(answer, "call_id"), "name" => get(answer, "name"), "content" => content}
   end
 

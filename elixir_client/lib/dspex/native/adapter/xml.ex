@@ -10,7 +10,7 @@ defmodule DSPex.Native.Adapter.XML do
   @behaviour DSPex.Native.Adapter.Prompt
 
   alias DSPex.Native.Adapter.Fields
-  alias DSPex.Native.Adapter.Json
+  alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Adapter.Outputs
   alias DSPex.Native.Adapter.ParseError
   alias DSPex.Native.Adapter.ParseValue
@@ -137,7 +137,7 @@ defmodule DSPex.Native.Adapter.XML do
   end
 
   defp field(%Field{role: role, type: type, name: name} = field, value) do
-    jsonable = Json.jsonable(value)
+    jsonable = JsonText.jsonable(value)
 
     if role == :output and container?(jsonable) and XmlValues.nested?(type),
       do: XmlValues.write(jsonable, name, nil),

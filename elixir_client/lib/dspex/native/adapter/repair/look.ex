@@ -93,10 +93,16 @@ defmodule DSPex.Native.Adapter.Repair.Look do
 
   @doc "The text between two places."
   @spec slice(t, integer, integer) :: [non_neg_integer]
-  def slice(%__MODULE__{chars: chars, size: size}, from, to) do
+  def slice(%__MODULE__{chars: chars, size: size} = look, from, to) do
     from = max(from, 0)
     to = min(to, size)
-    if from >= to, do: [], else: for(place <- from..(to - 1), do: elem(chars, place))
+
+    if from >= to do
+      []
+    else
+      spend(look, to - from)
+      for place <- from..(to - 1), do: elem(chars, place)
+    end
   end
 
   @doc "The same place in another text."
