@@ -7,6 +7,7 @@ import dspy
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from python_bridge.engine.rich import short_form
 from python_bridge.errors import BridgeError
 from python_bridge.wire.values import ArrowData, Tensor
 
@@ -70,13 +71,15 @@ class _Field:
         self._name = name
         untyped = bool(extra.get("IS_TYPE_UNDEFINED"))
         self._adapter = None if untyped else TypeAdapter(info.rebuild_annotation())
+        self._short_form = short_form(info.annotation)
         self.has_default = not info.is_required()
         self.words = f"of the type {_type_name(info)}"
 
     def read(self, value: Any, problems: list[Problem]) -> Any:
         if self._adapter is None and not _holds_marker(value, 0):
             return self._read_untyped(value, problems)
-        return _read(self._name, value, self._adapter, problems)
+        native = self._short_form(value) if self._short_form is not None else value
+        return _read(self._name, native, self._adapter, problems)
 
     def _read_untyped(self, value: Any, problems: list[Problem]) -> Any:
         """Without a type, DSPy prints anything but a list of other things than texts."""

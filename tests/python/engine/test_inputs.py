@@ -86,6 +86,34 @@ def test_the_order_is_that_of_the_signature() -> None:
     assert [*checker("a, b, c").check({"c": "3", "a": "1", "b": "2"})] == ["a", "b", "c"]
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
+DATA_URI = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.req("NFR5.1.2", "FR1.2.4")
+@pytest.mark.parametrize("value", [PNG, DATA_URI, {"url": DATA_URI}])
+def test_images_come_as_bytes_as_addresses_or_as_maps(value: Any) -> None:
+    assert checker("x: dspy.Image").check({"x": value})["x"].url == DATA_URI
+    (one,) = checker("x: list[dspy.Image]").check({"x": [value]})["x"]
+    assert one.url == DATA_URI
+
+
+def test_addresses_of_images_are_not_fetched() -> None:
+    url = "http://127.0.0.1:1/picture.png"
+    assert checker("x: dspy.Image").check({"x": url})["x"].url == url
+    refused("x: dspy.Image", {"x": {"url": url, "download": True}})
+
+
+@pytest.mark.req("NFR5.1.2")
+def test_the_other_rich_inputs_of_dspy() -> None:
+    messages = [{"question": "a", "answer": "b"}]
+    for value in (messages, {"messages": messages}):
+        assert checker("x: dspy.History").check({"x": value})["x"].messages == messages
+    assert checker("x: dspy.Code['python']").check({"x": "a = 1"})["x"].code == "a = 1"
+    assert checker("x: dspy.Audio").check({"x": {"data": "AAAA", "audio_format": "wav"}})["x"].audio_format == "wav"
+    assert checker("x: dspy.File").check({"x": {"file_id": "f"}})["x"].file_id == "f"
+
+
 @pytest.mark.req("OWN-9")
 @pytest.mark.parametrize("place", [lambda text: text, lambda text: {"k": [text]}, lambda text: {text: 1}])
 def test_the_marker_that_dspy_expands_is_refused_wherever_it_stands(place: Any) -> None:

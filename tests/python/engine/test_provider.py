@@ -227,3 +227,21 @@ async def test_attempts_are_told_to_whoever_observes_without_prompts_and_answers
     ]
     assert all(measurements["duration_ms"] > 0 for _, measurements, _ in told)
     assert told[1][1]["total_tokens"] == 10
+
+
+@pytest.mark.anyio
+@pytest.mark.req("NFR5.1.2")
+async def test_images_and_conversations_reach_the_provider_in_its_own_form(
+    engine: DSPyEngine, server: OpenAIServer, call: Any
+) -> None:
+    server.push(ANSWER)
+    inputs = {
+        "picture": b"\x89PNG\r\n\x1a\n",
+        "history": [{"question": "before?", "answer": "then"}],
+        "question": "now?",
+    }
+    await call(engine, "picture: dspy.Image, history: dspy.History, question -> answer", inputs)
+    messages = server.exchanges[0].body["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    images = [part["image_url"]["url"] for part in messages[-1]["content"] if part["type"] == "image_url"]
+    assert images == ["data:image/png;base64,iVBORw0KGgo="]
