@@ -5,6 +5,7 @@ defmodule DSPex.Native.Adapter.Markers do
 
   alias DSPex.Native.Adapter.JsonText
   alias DSPex.Native.Adapter.PythonJson
+  alias DSPex.Native.Adapter.Repair
   alias DSPex.Native.Python
 
   @doc "Splits a user's message with marks into content parts."
@@ -55,8 +56,12 @@ defmodule DSPex.Native.Adapter.Markers do
       value
     else
       {:ok, value} -> value
-      :error -> nil
+      :error -> repaired(payload)
     end
+  end
+
+  defp repaired(payload) do
+    with {:ok, value} <- Repair.loads(payload), do: value
   end
 
   @doc "Breaks the marks in a text, so that it stays text."

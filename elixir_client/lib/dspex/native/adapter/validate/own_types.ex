@@ -2,7 +2,7 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
   @moduledoc false
   # DSPy's own types, each with what its validator takes.
 
-  alias DSPex.Native.Adapter.PythonJson
+  alias DSPex.Native.Adapter.Repair
   alias DSPex.Native.Adapter.Validate
   alias DSPex.Native.Python
 
@@ -121,7 +121,10 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
 
   # Providers send the arguments as a text of JSON.
   defp arguments(text) when is_binary(text) do
-    with :error <- PythonJson.decode(text), do: :error, else: ({:ok, value} -> value)
+    case Repair.loads(text) do
+      {:ok, value} -> value
+      :unsure -> :error
+    end
   end
 
   defp arguments({pairs}) when is_list(pairs), do: {pairs}
