@@ -17,11 +17,12 @@ defmodule DSPex.Exchange do
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Payload
   alias DSPex.Worker
+  alias DSPex.Worker.ToolProcesses
 
   @attempts 5
 
   @enforce_keys [:table, :pool, :row, :method, :payload]
-  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at] ++
+  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at, :affinity] ++
               [
                 deadline: :infinity,
                 meta: [],
@@ -43,6 +44,7 @@ defmodule DSPex.Exchange do
           index: pos_integer | nil,
           prefer: pos_integer | nil,
           at: pos_integer | nil,
+          affinity: term,
           deadline: integer | :infinity,
           meta: [{String.t(), term}],
           options: map,
@@ -58,7 +60,7 @@ defmodule DSPex.Exchange do
   @doc """
   Prepares a request. Options: `:pool`, `:timeout` (ms or `:infinity`), `:encoding`, `:meta` (pairs for `_meta`), `:tools`
   (by name), `:credit` (stream), `:owner` (a process whose death ends the call), `:index` (that worker and no other).
-  `prefer` in the struct is the worker to try first; `at` is the one that has the request.
+  With a session (in `:meta`, or as `:affinity`) the same worker is tried first each time. `prefer` in the struct is the worker to try first; `at` is the one that has the request.
   """
   @spec new(:ets.table(), String.t(), [{String.t(), term}], keyword) :: {:ok, t} | {:error, Error.t()}
   def new(table, method, params, options) do
@@ -99,7 +101,7 @@ defmodule DSPex.Exchange do
     receive do
       {^ref, {:answer, body}} ->
         done(exchange)
-        {:answer, answer(body), exchange}
+        answered(answer(body), exchange)
 
       {^ref, {:event, body}} ->
         {:event, event(body), exchange}
@@ -148,6 +150,9 @@ defmodule DSPex.Exchange do
     timeout = Keyword.get(options, :timeout, :infinity)
     meta = for {_name, value} = pair <- Keyword.get(options, :meta, []), value != nil, do: pair
     owner = if pid = options[:owner], do: Process.monitor(pid)
+    session = with {"session", id} <- List.keyfind(meta, "session", 0), do: {List.keyfind(meta, "tenant", 0), id}
+    within? = session != nil or options[:within?] == true
+    meta = if within?, do: [{"within", ToolProcesses.within(exchange.table)} | meta], else: meta
 
     %{
       exchange
@@ -156,7 +161,8 @@ defmodule DSPex.Exchange do
         repeatable?: List.keymember?(meta, "idempotency_key", 0),
         options: options |> Keyword.take([:tools, :credit]) |> Map.new(),
         owner: owner,
-        index: options[:index]
+        index: options[:index],
+        affinity: session || options[:affinity]
     }
   end
 
@@ -177,10 +183,22 @@ defmodule DSPex.Exchange do
     {:ok, index || prefer}
   end
 
-  defp checkout(%{row: %{slots: slots}} = exchange) do
-    case Slots.checkout(slots) do
+  defp checkout(exchange) do
+    case near(exchange) do
       {:ok, index} -> {:ok, index}
       _busy_or_none -> wait(exchange)
+    end
+  end
+
+  defp near(%{affinity: nil, row: row}), do: Slots.checkout(row.slots)
+
+  # Sessions come back to their worker while it is there: it has their state at hand.
+  defp near(%{affinity: affinity, row: %{slots: slots}}) do
+    with count when count > 0 <- Slots.size(slots),
+         {:ok, index} <- Slots.checkout_at(slots, rem(:erlang.phash2(affinity), count) + 1) do
+      {:ok, index}
+    else
+      _elsewhere -> Slots.checkout(slots)
     end
   end
 
@@ -248,6 +266,12 @@ defmodule DSPex.Exchange do
 
   defp meta(%{deadline: :infinity, meta: meta}), do: meta
   defp meta(%{deadline: deadline, meta: meta}), do: [{"deadline_ms", left(deadline)} | meta]
+
+  # Another owner changed the session meanwhile; nothing was changed by this request, and it is repeated as it was.
+  defp answered({:error, %Error{reason: :conflict, retryable?: true} = error}, exchange),
+    do: again(exchange, error, true)
+
+  defp answered(outcome, exchange), do: {:answer, outcome, exchange}
 
   defp again(%{index: nil, attempt: attempt} = exchange, _error, true) when attempt < @attempts do
     case open(%{exchange | attempt: attempt + 1, ref: nil}) do

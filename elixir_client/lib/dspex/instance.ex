@@ -85,7 +85,7 @@ defmodule DSPex.Instance do
       version: @version,
       task_supervisor: tasks(name),
       queue: %{limit: options[:queue_limit], timeout: options[:queue_timeout]},
-      launch: Keyword.take(options, [:python, :command, :args, :env, :cd, :lm, :settings])
+      launch: [instance: inspect(name)] ++ Keyword.take(options, [:python, :command, :args, :env, :cd, :lm, :settings])
     })
     |> then(&if &1.transport == nil, do: Map.delete(&1, :transport), else: &1)
   end

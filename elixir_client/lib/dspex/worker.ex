@@ -318,7 +318,8 @@ defmodule DSPex.Worker do
 
   defp react([{:tool_call, id, call, request, params} | rest], state, data, actions) do
     reply = {data.connection.encoding, data.connection.peer_cap}
-    tools = Tools.start(data.tools, data.config.task_supervisor, id, request, params, call.tools, reply)
+    place = {data.config.task_supervisor, data.config.table}
+    tools = Tools.start(data.tools, place, id, request, params, call.tools, reply)
     react(rest, state, %{data | tools: tools}, actions)
   end
 

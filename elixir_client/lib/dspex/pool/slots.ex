@@ -88,6 +88,14 @@ defmodule DSPex.Pool.Slots do
       end)
   end
 
+  @doc "Takes a place on this worker, if it is ready and has room and nobody waits."
+  @spec checkout_at(t, pos_integer) :: {:ok, pos_integer} | :busy
+  def checkout_at(%__MODULE__{counters: counters} = slots, index) do
+    if :atomics.get(counters, 2) == 0 and :atomics.get(counters, cell(index) + 1) == @ready,
+      do: admit(slots, index),
+      else: :busy
+  end
+
   @doc "Takes a place on this worker, whatever its load."
   @spec take(t, pos_integer) :: :ok
   def take(%__MODULE__{counters: counters}, index), do: :atomics.add(counters, cell(index), 1)

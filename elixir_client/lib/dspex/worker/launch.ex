@@ -75,6 +75,7 @@ defmodule DSPex.Worker.Launch do
   defp env(config) do
     settings = config |> Keyword.get(:settings, %{}) |> Map.new(fn {name, value} -> {to_string(name), value} end)
     settings = if config[:lm], do: Map.put_new(settings, "lm", config[:lm]), else: settings
+    settings = if config[:instance], do: Map.put_new(settings, "instance", config[:instance]), else: settings
     own = for {name, value} <- settings, do: {"DSPEX_" <> String.upcase(name), setting(value)}
     source_path() ++ own ++ Enum.to_list(Keyword.get(config, :env, []))
   end

@@ -5,16 +5,19 @@ defmodule DSPex.Worker.Tools do
   alias DSPex.Error
   alias DSPex.Protocol.Connection
   alias DSPex.Tool
+  alias DSPex.Worker.ToolProcesses
 
   defstruct tasks: %{}, by_ref: %{}
 
   @type t :: %__MODULE__{tasks: %{non_neg_integer => map}, by_ref: %{reference => non_neg_integer}}
 
   @doc "Starts a tool for call `id` of request `request`. Its process sends `{ref, frame}` with the frame of the answer."
-  def start(tools, supervisor, id, request, params, known, {encoding, cap}) do
+  def start(tools, {supervisor, table}, id, request, params, known, {encoding, cap}) do
     name = params["tool"]
 
     run = fn ->
+      ToolProcesses.enter(table, within(params))
+
       outcome =
         case known do
           %{^name => tool} -> Tool.run(tool, params["arguments"])
@@ -26,7 +29,7 @@ defmodule DSPex.Worker.Tools do
 
     task = Task.Supervisor.async_nolink(supervisor, run)
     timer = arm(id, timeout(known[name], params))
-    entry = %{task: task, timer: timer, request: request, name: name}
+    entry = %{table: table, task: task, timer: timer, request: request, name: name}
     %{tools | tasks: Map.put(tools.tasks, id, entry), by_ref: Map.put(tools.by_ref, task.ref, id)}
   end
 
@@ -72,7 +75,12 @@ defmodule DSPex.Worker.Tools do
   defp drop(tools, id) do
     {entry, tasks} = Map.pop!(tools.tasks, id)
     if entry.timer, do: Process.cancel_timer(entry.timer)
+    ToolProcesses.leave(entry.table, entry.task.pid)
     %{tools | tasks: tasks, by_ref: Map.delete(tools.by_ref, entry.task.ref)}
+  end
+
+  defp within(params) do
+    with %{"within" => within} when is_list(within) <- params["_meta"], do: within, else: (_none -> [])
   end
 
   defp arm(_id, :infinity), do: nil

@@ -1,0 +1,170 @@
+defmodule DSPex.Session do
+  @moduledoc """
+  State that calls share: an LM by name, an adapter, variables, a conversation history, and sums of usage.
+
+      {:ok, session} = DSPex.Session.open(instance: MyApp.DSPex, variables: %{"user" => "Ada"})
+      {:ok, prediction} = DSPex.Session.call(session, program, %{question: "And why?"})
+      {:ok, %{"entries" => entries}} = DSPex.Session.history(session)
+      {:ok, %{"closed" => true}} = DSPex.Session.close(session)
+
+  A session lies in the workers' store and belongs to none of them. Its calls go to the same worker as long as that one is
+  ready and has room; else to another, which takes the session over with everything that was acknowledged. Its calls run one
+  at a time, in order. A struct of this module is only its name and where to find it: it may be kept, sent to other
+  processes, or made anew with `ref/2` after a restart.
+  """
+
+  alias DSPex.Error
+  alias DSPex.Exchange
+  alias DSPex.Instance
+
+  @timeout 60_000
+
+  @enforce_keys [:id, :instance]
+  defstruct [:id, :instance, :pool, :tenant]
+
+  @type t :: %__MODULE__{id: String.t(), instance: atom, pool: atom | nil, tenant: String.t() | nil}
+  @type outcome :: {:ok, map} | {:error, Error.t()}
+
+  @doc """
+  Opens a session. Options: `:instance`, `:pool`, `:tenant`, `:timeout`; `:id` (made when not given; one that is taken is a
+  `:conflict`), `:lm`, `:adapter`, `:variables` (map), `:limits` (map: `ttl_ms`, `idle_ms`, `max_bytes`, `history_entries`, …),
+  `:idempotency_key`.
+  """
+  @spec open(keyword) :: {:ok, t} | {:error, Error.t()}
+  def open(options \\ []) do
+    given = [
+      session: options[:id],
+      lm: options[:lm],
+      adapter: options[:adapter],
+      variables: options[:variables],
+      limits: options[:limits]
+    ]
+
+    session = ref(options[:id] || "", options)
+
+    with {:ok, %{"session" => id}} <- request(session, "session.open", members(given), options, options[:id]),
+         do: {:ok, %{session | id: id}}
+  end
+
+  @doc """
+  Names a session that is there already; asks nobody.
+
+      iex> DSPex.Session.ref("s-1", instance: MyApp.DSPex).id
+      "s-1"
+  """
+  @spec ref(String.t(), keyword) :: t
+  def ref(id, options \\ []) when is_binary(id) do
+    %__MODULE__{
+      id: id,
+      instance: Keyword.get(options, :instance, DSPex),
+      pool: options[:pool],
+      tenant: options[:tenant]
+    }
+  end
+
+  @doc "Runs a program within the session, as `DSPex.call/3`; inputs and outputs join its history."
+  @spec call(t, DSPex.Program.t(), DSPex.inputs(), keyword) :: {:ok, DSPex.Prediction.t()} | {:error, Error.t()}
+  def call(%__MODULE__{} = session, program, inputs, options \\ []),
+    do: DSPex.call(program, inputs, Keyword.merge(options, bound(session)))
+
+  @doc "Streams a program within the session, as `DSPex.stream/3`."
+  @spec stream(t, DSPex.Program.t(), DSPex.inputs(), keyword) :: Enumerable.t()
+  def stream(%__MODULE__{} = session, program, inputs, options \\ []),
+    do: DSPex.stream(program, inputs, Keyword.merge(options, bound(session)))
+
+  @doc "Sets variables (a map); `:delete` takes names away, `:lm` and `:adapter` change those of the session."
+  @spec put(t, map, keyword) :: outcome
+  def put(session, variables, options \\ []) do
+    given = [variables: variables, delete: options[:delete], lm: options[:lm], adapter: options[:adapter]]
+    request(session, "session.put", [{"session", session.id} | members(given)], options)
+  end
+
+  @doc "The variables, all or those of `:names`."
+  @spec get(t, keyword) :: outcome
+  def get(session, options \\ []) do
+    with {:ok, %{"variables" => variables}} <- ask(session, "session.get", [names: options[:names]], options),
+         do: {:ok, variables}
+  end
+
+  @doc "What is known of the session: LM, adapter, names of variables, usage, limits, times."
+  @spec describe(t, keyword) :: outcome
+  def describe(session, options \\ []), do: ask(session, "session.describe", [], options)
+
+  @doc "The conversation: `\"entries\"` with `\"fields\"`, oldest first. Options `:after` (a `seq`) and `:limit`."
+  @spec history(t, keyword) :: outcome
+  def history(session, options \\ []),
+    do: ask(session, "session.history", [after: options[:after], limit: options[:limit]], options)
+
+  @doc "Adds entries (maps of fields) to the conversation."
+  @spec append(t, [map], keyword) :: outcome
+  def append(session, entries, options \\ []), do: ask(session, "session.append", [entries: entries], options)
+
+  @doc "Keeps the newest `keep` entries of the conversation."
+  @spec trim(t, non_neg_integer, keyword) :: outcome
+  def trim(session, keep, options \\ []), do: ask(session, "session.trim", [keep: keep], options)
+
+  @doc "The whole session as a document, for `import/2`."
+  @spec export(t, keyword) :: outcome
+  def export(session, options \\ []) do
+    with {:ok, %{"document" => document}} <- ask(session, "session.export", [], options), do: {:ok, document}
+  end
+
+  @doc "Opens a session from a document of `export/2`. Options as in `open/1`."
+  @spec import(map, keyword) :: {:ok, t} | {:error, Error.t()}
+  def import(document, options \\ []) do
+    session = ref(options[:id] || "", options)
+    params = members(document: document, session: options[:id])
+
+    with {:ok, %{"session" => id}} <- request(session, "session.import", params, options, options[:id]),
+         do: {:ok, %{session | id: id}}
+  end
+
+  @doc "Puts off the session's end by idleness."
+  @spec touch(t, keyword) :: outcome
+  def touch(session, options \\ []), do: ask(session, "session.touch", [], options)
+
+  @doc "Closes the session: its state is gone."
+  @spec close(t, keyword) :: outcome
+  def close(session, options \\ []), do: ask(session, "session.close", [], options)
+
+  @doc "The sessions of an instance and tenant. Options: `:instance`, `:pool`, `:tenant`, `:after`, `:limit`."
+  @spec list(keyword) :: outcome
+  def list(options \\ []) do
+    request(ref("", options), "session.list", members(after: options[:after], limit: options[:limit]), options, nil)
+  end
+
+  defp bound(session) do
+    for {name, value} <- [session: session.id, instance: session.instance, pool: session.pool, tenant: session.tenant],
+        value,
+        do: {name, value}
+  end
+
+  defp ask(session, method, given, options),
+    do: request(session, method, [{"session", session.id} | members(given)], options)
+
+  defp members(given), do: for({name, value} <- given, value != nil, do: {Atom.to_string(name), value})
+
+  defp request(session, method, params, options), do: request(session, method, params, options, session.id)
+
+  defp request(session, method, params, options, affinity) do
+    meta = [{"tenant", session.tenant}, {"idempotency_key", options[:idempotency_key]}]
+    timeout = Keyword.get(options, :timeout, @timeout)
+
+    request = [
+      pool: session.pool,
+      meta: meta,
+      timeout: timeout,
+      affinity: affinity && {session.tenant, affinity},
+      within?: true
+    ]
+
+    with {:ok, table} <- Instance.table(session.instance),
+         {:ok, exchange} <- Exchange.new(table, method, params, request),
+         {{:ok, result}, _exchange} <- Exchange.call(exchange) do
+      {:ok, DSPex.Ordered.plain(result)}
+    else
+      {{:error, error}, _exchange} -> {:error, error}
+      {:error, error} -> {:error, error}
+    end
+  end
+end
