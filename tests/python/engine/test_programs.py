@@ -7,6 +7,7 @@ import pytest
 
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.programs import program_hash
+from python_bridge.engine.state import dump_state
 from python_bridge.errors import BridgeError
 from python_bridge.testing.scripted import ScriptedLM
 
@@ -141,3 +142,15 @@ def test_wrong_state_is_refused_and_named(make_engine: Callable[..., DSPyEngine]
     error = refused(make_engine(), {**QA, **member})
     assert error.kind == "invalid_request"
     assert part in error.message
+
+
+def test_the_state_of_a_module_can_be_put_into_a_program_again(make_engine: Callable[..., DSPyEngine]) -> None:
+    engine = make_engine()
+    learned = {"predict": {"instructions": "Add.", "demos": [{"question": "1+1", "answer": "2"}]}}
+    program = {**QA, "kind": "chain_of_thought", "state": learned}
+    state = dump_state(engine.compile(program).built.make())
+    assert state["predict"]["instructions"] == "Add."
+    assert state["predict"]["demos"] == [{"question": "1+1", "answer": "2"}]
+    again = engine.compile({**program, "state": state})
+    assert dump_state(again.built.make()) == state
+    assert set(state["predict"]) == {"instructions", "fields", "demos"}

@@ -1,0 +1,1 @@
+"""Evaluation of programs, and optimisers whose result is a program again."""
