@@ -71,6 +71,7 @@ class Settings:
         session_idle_ms: longest time between two uses of a session.
         session_max_bytes: most that one session holds.
         max_sessions: sessions of one tenant.
+        worker_id: name of the worker in logs and answers; made up when not given.
         token: what clients must send in `initialize`; TCP cannot do without.
         log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
         log_format: ``"json"``, or ``"console"`` for people.
@@ -104,6 +105,7 @@ class Settings:
     drain_ms: int = 5000
     listen: str = "stdio"
     engine: str = "dspy"
+    worker_id: str | None = None
     store: str | None = field(default=None, repr=False)
     instance: str = "default"
     store_power_safe: bool = False

@@ -62,7 +62,7 @@ class Dispatcher:
         self, operations: Mapping[str, Operation], settings: Settings, identity: Identity | None = None
     ) -> None:
         self.settings = settings
-        self.identity = identity or Identity()
+        self.identity = identity or Identity.of(settings)
         self.loop = asyncio.get_running_loop()
         self.admission = Admission(settings.max_in_flight, settings.max_queue)
         self.conversations: set[Conversation] = set()

@@ -41,6 +41,11 @@ class Identity:
     worker_id: str = field(default_factory=_make_id)
     dspy_version: str | None = None
 
+    @classmethod
+    def of(cls, settings: Settings) -> "Identity":
+        """Return the identity of a process with these settings: its id is given, or made up."""
+        return cls(settings.worker_id) if settings.worker_id else cls()
+
     def hello(self, version: int, settings: Settings, operations: list[str], features: list[str]) -> dict[str, Any]:
         """Return the result of `initialize` (`proto/PROTOCOL.md`, section 5)."""
         return {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from python_bridge.services.faults import to_bridge_error
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 
+_ENGINE = "python_bridge.engine.engine"
 EXIT_NO_ENGINE = 78  # EX_CONFIG: starting again will not help
 
 
@@ -39,19 +41,23 @@ def make_engine(settings: Settings) -> Engine:
     return engine
 
 
-async def boot(dispatcher: Dispatcher, operations: WorkerOperations, engine: Engine | None = None) -> Engine | None:
+async def boot(
+    dispatcher: Dispatcher, operations: WorkerOperations, engine: Engine | None = None, *, warm: bool = True
+) -> Engine | None:
     """Load the engine, warm it up, and let work begin. Without an engine the process ends with status 78.
 
     Args:
-        engine: one that is loaded already, as after a fork.
+        engine: one that is loaded already.
+        warm: whether to pay the first call's costs now; a fork server has paid them for its children.
     """
     started = time.perf_counter()
     try:
         if engine is None:
-            if dispatcher.settings.engine == "dspy":
+            if dispatcher.settings.engine == "dspy" and _ENGINE not in sys.modules:
                 await asyncio.to_thread(_preload)
             engine = make_engine(dispatcher.settings)
-        await engine.warm_up()
+        if warm:
+            await engine.warm_up()
     except Exception as exception:
         dispatcher.engine_failed(_unavailable(exception))
         dispatcher.end(EXIT_NO_ENGINE)

@@ -112,10 +112,11 @@ def serve_listener(listener: socket.socket) -> Serve:
 class Worker:
     """The life of one worker process."""
 
-    def __init__(self, settings: Settings, engine: Engine | None = None, parent: int | None = None) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None, *, warm: bool = True) -> None:
         self._settings = settings
-        self._parent = os.getppid() if parent is None else parent
+        self._parent = os.getppid()
         self._engine = engine
+        self._warm = warm
 
     async def run(self, serve: Serve) -> int:
         """Serve until the end; return the exit status."""
@@ -136,7 +137,7 @@ class Worker:
         return status
 
     async def _boot(self, dispatcher: Dispatcher, operations: WorkerOperations) -> None:
-        self._engine = await boot(dispatcher, operations, self._engine)
+        self._engine = await boot(dispatcher, operations, self._engine, warm=self._warm)
 
     async def _end(self, dispatcher: Dispatcher, served: asyncio.Future[Any]) -> int:
         dispatcher.end(0)

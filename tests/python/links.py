@@ -167,8 +167,10 @@ async def unix_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIt
 class TokenClient(BridgeClient):
     """A client that knows the token of the worker."""
 
+    token = TOKEN
+
     async def initialize(self, **options: Any) -> dict[str, Any]:
-        return await super().initialize(**{"token": TOKEN, **options})
+        return await super().initialize(**{"token": self.token, **options})
 
 
 @asynccontextmanager
@@ -185,4 +187,42 @@ async def tcp_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIte
             transport.close()
 
 
-LINKS = {"memory": memory_link, "stdio": stdio_link, "unix": unix_link, "tcp": tcp_link}
+@asynccontextmanager
+async def fork_server(*flags: str) -> AsyncIterator[tuple[BridgeClient, Process]]:
+    """A fork server with the scripted engine, ready to fork."""
+    client = BridgeClient()
+    async with python_process(client, "-m", "python_bridge", "fork-server", "--engine", "scripted", *flags) as process:
+        await client.ready()
+        yield client, process
+
+
+@asynccontextmanager
+async def forked_client(child: dict[str, Any], **options: Any) -> AsyncIterator[BridgeClient]:
+    """A client of a child of a fork server; it knows the token."""
+    loop = asyncio.get_running_loop()
+    transport, client = await loop.create_unix_connection(lambda: TokenClient(**options), child["socket"])
+    client.token = child["token"]
+    try:
+        yield client
+    finally:
+        transport.close()
+
+
+@asynccontextmanager
+async def fork_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[Link]:
+    """A worker that a fork server made."""
+    async with fork_server() as (server, _):
+        child = await server.request("fork", {"settings": settings})
+
+        async def ended() -> int:
+            return (await server.notification("child/exit"))["status"]
+
+        async with forked_client(child, **client) as peer:
+            exit_status = asyncio.ensure_future(ended())
+            try:
+                yield Link(peer, exit_status)
+            finally:
+                exit_status.cancel()
+
+
+LINKS = {"memory": memory_link, "stdio": stdio_link, "fork": fork_link, "unix": unix_link, "tcp": tcp_link}

@@ -31,13 +31,18 @@ SMOKE = {
     "test_shutdown_waits_for_what_is_in_flight_and_refuses_new_work",
 }
 """What runs on every transport; the rest runs where a difference could show."""
-IN_FULL = ("memory", "stdio")
+IN_FULL = ("memory", "stdio", "fork")
+
+
+NOT_FORKED = {"test_an_engine_that_cannot_be_loaded_is_told_and_ends_with_78"}
+"""A fork server tells of that itself, before it has a child."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each test the transports that it runs on."""
-    every = metafunc.function.__name__ in SMOKE
-    metafunc.parametrize("connect", sorted(LINKS) if every else IN_FULL, indirect=True)
+    name = metafunc.function.__name__
+    links = sorted(LINKS) if name in SMOKE else IN_FULL
+    metafunc.parametrize("connect", [link for link in links if link != "fork" or name not in NOT_FORKED], indirect=True)
 
 
 @pytest.fixture
@@ -475,7 +480,7 @@ async def test_frames_in_single_bytes_are_understood(connect: Connect) -> None:
 async def test_an_unknown_version_is_refused_by_name_and_ends_the_connection(connect: Connect) -> None:
     async with connect() as link:
         client = link.client
-        number = client.send("initialize", {"protocol_versions": [7]})
+        number = client.send("initialize", {"protocol_versions": [7], "token": getattr(client, "token", None)})
         error = await error_of(client.response(number))
         assert (error.kind, error.retryable) == ("unavailable", False)
         assert "[7]" in error.message

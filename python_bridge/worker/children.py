@@ -1,0 +1,159 @@
+"""Workers made by forking: each is born with dspy imported, on a socket that it alone listens on."""
+
+import contextlib
+import os
+import random
+import secrets
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.services.identity import Identity
+from python_bridge.settings import Settings, SettingsError, apply_settings
+from python_bridge.transports.sockets import bind_unix
+
+_EXIT_DEFECT = 70
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A worker that was forked: its process, and where it listens."""
+
+    pid: int
+    worker_id: str
+    socket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a child ended: one of `status` and `signal` is ``None``."""
+
+    child: Child
+    status: int | None
+    signal: int | None
+
+
+def child_settings(base: Settings, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """Return the settings of a child and the variables of its environment (`env`).
+
+    Raises:
+        BridgeError: `invalid_request` for settings that are unknown, wrong, or not a child's to have.
+    """
+    values = dict(changes)
+    environ = values.pop("env", {})
+    if not isinstance(environ, dict) or not all(isinstance(v, str) for pair in environ.items() for v in pair):
+        raise BridgeError("invalid_request", "settings.env of fork must be a map from text to text")
+    if own := {"listen", "token", "engine", "worker_id"}.intersection(values):
+        raise BridgeError("invalid_request", f"settings of fork may not have {', '.join(sorted(own))}")
+    try:
+        return apply_settings(base, values, "settings of fork"), environ
+    except SettingsError as error:
+        raise BridgeError("invalid_request", str(error)) from None
+
+
+class Nursery:
+    """The children of a fork server.
+
+    Args:
+        folder: where sockets lie; mode 0700, of this process alone.
+        run: the life of a child in its own process; does not return.
+    """
+
+    def __init__(self, folder: Path, run: Callable[[Settings, socket.socket], object]) -> None:
+        self.children: dict[int, Child] = {}
+        self._folder = folder
+        self._run = run
+
+    def fork(self, settings: Settings, environ: dict[str, str], close_fds: list[int]) -> tuple[Child, str]:
+        """Make a worker; return it with the token that its clients need.
+
+        The socket listens before the process is there, so that a client can connect at once.
+
+        Args:
+            close_fds: what belongs to the fork server alone.
+
+        Raises:
+            BridgeError: `unavailable` when the system makes no process.
+        """
+        worker_id, token = Identity().worker_id, secrets.token_urlsafe(24)
+        path = str(self._folder / f"{worker_id}.sock")
+        listener = bind_unix(path)
+        chosen = replace(settings, listen=f"unix:{path}", token=token, worker_id=worker_id)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            listener.close()
+            os.unlink(path)
+            raise BridgeError("unavailable", f"no process can be forked: {error.strerror}") from None
+        if pid == 0:
+            self._live(chosen, environ, listener, close_fds)
+        listener.close()
+        child = self.children[pid] = Child(pid, worker_id, path)
+        return child, token
+
+    def _live(self, settings: Settings, environ: dict[str, str], listener: socket.socket, close_fds: list[int]) -> None:
+        """Be the child. Never returns: the stack below belongs to the fork server."""
+        try:
+            self._be_born(close_fds, environ)
+            self._run(settings, listener)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(_EXIT_DEFECT)
+
+    def _be_born(self, close_fds: list[int], environ: dict[str, str]) -> None:
+        """Part from the fork server: no signal handlers, descriptors or random state in common."""
+        signal.set_wakeup_fd(-1)
+        for signum in _SIGNALS:
+            signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        for fd in close_fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        os.environ.update(environ)
+        random.seed()
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed()
+
+    def reap(self) -> list[Exit]:
+        """Return the children that have ended since the last time."""
+        exits: list[Exit] = []
+        for child in list(self.children.values()):
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            del self.children[child.pid]
+            with contextlib.suppress(OSError):
+                os.unlink(child.socket)
+            code = os.waitstatus_to_exitcode(status)
+            exits.append(Exit(child, code if code >= 0 else None, -code if code < 0 else None))
+        return exits
+
+    def signal(self, pid: int, signum: int) -> None:
+        """Send a signal to a child.
+
+        Raises:
+            BridgeError: `not_found` when it is none.
+        """
+        if pid not in self.children:
+            raise BridgeError("not_found", f"{pid} is no child of this fork server; see children")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+
+    def signal_all(self, signum: int) -> None:
+        """Send a signal to all children."""
+        for pid in self.children:
+            self.signal(pid, signum)
+
+
+__all__ = ["Child", "Exit", "Nursery", "child_settings"]

@@ -1,0 +1,52 @@
+"""What a fork server does before its first fork, and what a worker does after it."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from importlib import import_module
+
+from python_bridge.errors import BridgeError
+from python_bridge.settings import Settings
+from python_bridge.worker.boot import make_engine
+from python_bridge.worker.main import Worker, run_loop, serve_listener
+from python_bridge.worker.parent import die_with_parent
+
+# Libraries for linear algebra start threads when they are imported, and threads do not survive a fork.
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def preload(settings: Settings) -> None:
+    """Import everything that workers need, and run the engine once.
+
+    Raises:
+        BridgeError: `unavailable`: no engine, or the imports left threads behind.
+    """
+    for name in _ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    with contextlib.suppress(ImportError):
+        import_module("uvloop")
+    engine = make_engine(settings)
+
+    async def once() -> None:
+        await engine.warm_up()
+        await engine.close()
+
+    asyncio.run(once())
+    if (threads := threading.enumerate()) != [threading.main_thread()]:
+        names = ", ".join(thread.name for thread in threads)
+        raise BridgeError(
+            "unavailable", f"the fork server has threads after its imports ({names}); start fresh workers"
+        )
+
+
+def run_child(settings: Settings, listener: socket.socket) -> object:
+    """Live as a worker on `listener`. Does not return."""
+    worker = Worker(settings, warm=False)  # first of all: it notes who its parent is
+    die_with_parent()
+    listener.setblocking(False)
+    return run_loop(worker.run(serve_listener(listener)))
+
+
+__all__ = ["preload", "run_child"]
