@@ -60,7 +60,7 @@ defmodule DSPex.MixProject do
       licenses: ["Apache-2.0"],
       links: %{},
       files: ~w(elixir_client/lib python_bridge proto mix.exs .formatter.exs pyproject.toml
-                requirements.lock README.md LICENSE CHANGELOG.md)
+                requirements.lock requirements-uv.lock README.md LICENSE CHANGELOG.md)
     ]
   end
 end
