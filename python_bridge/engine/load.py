@@ -51,6 +51,20 @@ def boot() -> None:
     global _booted
     if _booted:
         return
+    check_installed()
+    import dspy
+
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False, restrict_pickle=True)
+    dspy.configure(disable_history=True, trace=None, max_history_size=0, warn_on_type_mismatch=False)
+    _booted = True
+
+
+def check_installed() -> None:
+    """See that dspy is there and new enough; nothing of it is set up: that is the embedding program's own business.
+
+    Raises:
+        BridgeError: `unavailable`, as `load_engine`.
+    """
     # litellm fetches its price list from the network on first use otherwise.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
     try:
@@ -58,9 +72,6 @@ def boot() -> None:
     except ImportError as error:
         raise BridgeError("unavailable", f"dspy is not installed in this Python ({error}); run: {_INSTALL}") from error
     check_version(dspy.__version__)
-    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False, restrict_pickle=True)
-    dspy.configure(disable_history=True, trace=None, max_history_size=0, warn_on_type_mismatch=False)
-    _booted = True
 
 
 def check_version(version: str) -> None:
@@ -77,4 +88,4 @@ def check_version(version: str) -> None:
         )
 
 
-__all__ = ["boot", "check_version", "load_engine", "preload"]
+__all__ = ["boot", "check_installed", "check_version", "load_engine", "preload"]

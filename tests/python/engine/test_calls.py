@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import enum
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -182,3 +183,31 @@ async def test_the_embedded_lm_answers_without_settings(make_engine: Make, call:
     result = await call(engine, "context, question -> answer", inputs, lm="offline/extractive")
     assert "Bern" in result.outputs["answer"]
     await engine.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.req("OWN-1")
+async def test_cancelled_calls_leave_no_tasks_and_no_objects(make_engine: Make) -> None:
+    scripted = ScriptedLM(default=Answer(fields={"answer": "late"}, gate=Gate(), at=2))
+    program = make_engine(scripted.lm).compile({"format": 1, "kind": "predict", "signature": "q -> answer"})
+
+    async def emit(_event: dict[str, Any]) -> None:
+        pass
+
+    async def cancel_many() -> int:
+        contexts = [CallContext(str(index), emit=emit if index % 2 else None) for index in range(200)]
+        calls = [asyncio.ensure_future(program.call({"q": "?"}, CallOptions(), context)) for context in contexts]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for running in calls:
+            running.cancel()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+        scripted.asked.clear()
+        del calls, outcomes, contexts
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = [await cancel_many() for _ in range(3)][-1]
+    after = [await cancel_many() for _ in range(5)][-1]
+    assert after - before < 200
