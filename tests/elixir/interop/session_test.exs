@@ -4,6 +4,7 @@ defmodule DSPex.Interop.SessionTest do
   doctest DSPex.Session
 
   alias DSPex.Error
+  alias DSPex.Test.Os
   alias DSPex.Session
 
   @moduletag timeout: 180_000
@@ -58,7 +59,7 @@ defmodule DSPex.Interop.SessionTest do
     assert {:ok, session} = open(variables: %{"kept" => "yes"})
     assert {:ok, _prediction} = Session.call(session, @program, inputs("France"))
     {:ok, %{default: %{workers: workers}}} = DSPex.info(__MODULE__)
-    for %{os_pid: os_pid} <- workers, do: System.cmd("kill", ["-KILL", "#{os_pid}"])
+    for %{os_pid: os_pid} <- workers, do: Os.signal("KILL", os_pid)
     assert {:ok, %{"kept" => "yes"}} = eventually(fn -> Session.get(session, timeout: 60_000) end)
     assert {:ok, %{"entries" => [_entry]}} = Session.history(session)
   end

@@ -3,6 +3,7 @@ defmodule DSPex.Interop.WorkerTest do
   use ExUnit.Case, async: true
 
   alias DSPex.Error
+  alias DSPex.Test.Os
   alias DSPex.Event
 
   @moduletag timeout: 180_000
@@ -189,10 +190,10 @@ defmodule DSPex.Interop.WorkerTest do
     :ok = DSPex.await_ready(name, 120_000)
     assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: name)
     {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(name)
-    {_output, 0} = System.cmd("kill", ["-STOP", "#{os_pid}"])
+    {_output, 0} = Os.signal("STOP", os_pid)
     calls = for _n <- 1..8, do: Task.async(fn -> DSPex.call(@program, @inputs, instance: name) end)
     in_flight(name, 8)
-    {_output, 0} = System.cmd("kill", ["-KILL", "#{os_pid}"])
+    {_output, 0} = Os.signal("KILL", os_pid)
     for call <- calls, do: assert({:error, %Error{reason: :worker_lost}} = Task.await(call, 60_000))
     assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: name, timeout: 120_000)
   end

@@ -2,6 +2,7 @@ defmodule DSPex.Transport.PortTest do
   use ExUnit.Case, async: true
 
   alias DSPex.Error
+  alias DSPex.Test.Os
 
   @script Path.expand("../support/scripted_worker.py", __DIR__)
   @program DSPex.Predict.new("question -> answer")
@@ -63,15 +64,24 @@ defmodule DSPex.Transport.PortTest do
   test "a worker that does not read refuses further requests as overloaded" do
     instance = start(:Backlog, "none", ping_interval: 60_000, max_backlog: 1_000_000)
     works(instance)
+    {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(instance)
     stopped = Task.async(fn -> ask(instance, "stop", timeout: 20_000) end)
+    assert stopped?(os_pid)
     big = String.duplicate("x", 3_000_000)
     sender = fn -> DSPex.request("echo", [{"value", big}], instance: instance, timeout: 20_000) end
     outcomes = for _n <- 1..6, do: Task.async(sender)
-    assert Enum.any?(1..6, fn _n -> receive_outcome(outcomes) == :overloaded end)
-    {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(instance)
-    {_output, 0} = System.cmd("kill", ["-KILL", "#{os_pid}"])
+    assert receive_outcome(outcomes) == :overloaded
+    {_output, 0} = Os.signal("KILL", os_pid)
     assert {:error, %Error{reason: :worker_lost}} = Task.await(stopped, 30_000)
     works(instance)
+  end
+
+  defp stopped?(os_pid, tries \\ 1_000) do
+    cond do
+      Os.state(os_pid) == "T" -> true
+      tries == 0 -> false
+      true -> Process.sleep(10) && stopped?(os_pid, tries - 1)
+    end
   end
 
   defp receive_outcome(tasks) do
@@ -123,10 +133,11 @@ defmodule DSPex.Transport.PortTest do
     end
   end
 
-  defp gone?(os_pid, tries \\ 200) do
-    case System.cmd("kill", ["-0", os_pid], stderr_to_stdout: true) do
-      {_output, 0} when tries > 0 -> Process.sleep(10) && gone?(os_pid, tries - 1)
-      {_output, status} -> status != 0
+  defp gone?(os_pid, tries \\ 500) do
+    cond do
+      Os.gone?(os_pid) -> true
+      tries == 0 -> false
+      true -> Process.sleep(10) && gone?(os_pid, tries - 1)
     end
   end
 end

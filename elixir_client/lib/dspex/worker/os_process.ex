@@ -14,7 +14,8 @@ defmodule DSPex.Worker.OsProcess do
   def kill_now(nil), do: :ok
 
   def kill_now(os_pid) do
-    System.cmd("kill", ["-KILL", Integer.to_string(os_pid)], stderr_to_stdout: true)
+    # The shell's own: a slim container has no kill program.
+    System.cmd("/bin/sh", ["-c", ~S(kill -KILL "$1"), "sh", Integer.to_string(os_pid)], stderr_to_stdout: true)
     :ok
   end
 end
