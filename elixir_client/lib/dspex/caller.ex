@@ -76,7 +76,9 @@ defmodule DSPex.Caller do
     }
 
     Telemetry.span([:dspex, :call], metadata, fn ->
+      guard = Native.Guard.start(options[:owner])
       outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
+      Native.Guard.stop(guard)
       outcome = with {:ok, prediction} <- outcome, do: {:ok, put_in(prediction.meta["route_reason"], decision.why)}
       {outcome, stop_metadata(outcome, nil)}
     end)
@@ -94,7 +96,9 @@ defmodule DSPex.Caller do
   end
 
   defp stream(%Router{route: :native} = decision, table, program, inputs, request, options) do
-    events = Native.Stream.new(program, inputs, decision.lm, native_options(request, options))
+    events =
+      Native.Stream.new(program, inputs, decision.lm, [{:owner, options[:owner]} | native_options(request, options)])
+
     Stream.concat([Stream.resource(fn -> Router.record(table, program, decision) end, &{:halt, &1}, & &1), events])
   end
 

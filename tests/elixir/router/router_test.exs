@@ -143,6 +143,29 @@ defmodule DSPex.RouterTest do
     assert Process.info(self(), :messages) == {:messages, []}
   end
 
+  @tag req: "OWN-1"
+  test "async calls and streams to a process end with their owner, natively too" do
+    name = __MODULE__.Owner
+    url = start(name)
+
+    for {start, seen} <- [
+          {fn -> DSPex.async(@program, %{q: "?"}, instance: name) end, 1},
+          {fn -> DSPex.stream_to(self(), @program, %{q: "?"}, instance: name) end, 2}
+        ] do
+      OpenAI.push(url, [%{"stall" => true}])
+
+      {:ok, owner} =
+        Task.start(fn ->
+          start.()
+          receive do: (:never -> :ok)
+        end)
+
+      assert {200, _state} = OpenAI.await(url, "requests=#{seen}")
+      Process.exit(owner, :kill)
+      assert {200, _state} = OpenAI.await(url, "disconnects=#{seen}")
+    end
+  end
+
   @tag req: ["EX-7", "NFR1.2.1"]
   test "a cached call asks nobody the second time, and tenants never share" do
     name = __MODULE__.Cached

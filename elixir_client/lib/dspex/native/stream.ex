@@ -14,33 +14,24 @@ defmodule DSPex.Native.Stream do
 
   defp open(program, inputs, lm, options) do
     {owner, ref} = {self(), make_ref()}
+    {for_whom, options} = Keyword.pop(options, :owner)
+    guard = Native.Guard.start(for_whom)
     {pid, monitor} = spawn_monitor(fn -> run(owner, ref, program, inputs, lm, options) end)
-    %{pid: pid, ref: ref, monitor: monitor, seq: 0}
+    %{pid: pid, ref: ref, monitor: monitor, seq: 0, guard: guard}
   end
 
   defp run(owner, ref, program, inputs, lm, options) do
-    # Without it the call would outlive a consumer that was killed, and wait for it for ever.
-    watched = Process.monitor(owner)
+    # Without it the call would outlive a consumer that was killed.
+    guard = Native.Guard.start(owner)
 
     on_token = fn token ->
       send(owner, {ref, :token, token})
-
-      receive do
-        {^ref, :more} -> :ok
-        {:DOWN, ^watched, :process, _pid, _reason} -> exit(:shutdown)
-      end
+      receive do: ({^ref, :more} -> :ok)
     end
 
-    watcher = spawn_link(fn -> watch(owner) end)
     outcome = Native.Program.call(program, inputs, lm, Keyword.put(options, :on_token, on_token))
-    Process.unlink(watcher)
-    Process.exit(watcher, :kill)
+    Native.Guard.stop(guard)
     send(owner, {ref, :outcome, outcome})
-  end
-
-  defp watch(owner) do
-    monitor = Process.monitor(owner)
-    receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> exit(:owner_died))
   end
 
   defp next(:done), do: {:halt, :done}
@@ -54,6 +45,7 @@ defmodule DSPex.Native.Stream do
 
       {^ref, :outcome, {:ok, prediction}} ->
         Process.demonitor(monitor, [:flush])
+        Native.Guard.stop(state.guard)
         {[%Event{type: :done, prediction: prediction}], :done}
 
       {^ref, :outcome, {:error, error}} ->
@@ -66,7 +58,8 @@ defmodule DSPex.Native.Stream do
 
   defp close(:done), do: :ok
 
-  defp close(%{pid: pid, ref: ref, monitor: monitor}) do
+  defp close(%{pid: pid, ref: ref, monitor: monitor, guard: guard}) do
+    Native.Guard.stop(guard)
     Process.demonitor(monitor, [:flush])
     Process.exit(pid, :kill)
     flush(ref)
