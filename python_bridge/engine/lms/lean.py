@@ -100,6 +100,8 @@ class LeanLM(dspy.LM):
 
     def _body(self, prompt: Any, messages: Any, merged: dict[str, Any]) -> dict[str, Any]:
         body = {key: value for key, value in merged.items() if value is not None and key not in _NOT_SENT}
+        if "max_completion_tokens" in self.kwargs and "max_tokens" in body:  # models that reason know it by this name
+            body["max_completion_tokens"] = body.pop("max_tokens")
         if "response_format" in body:
             body["response_format"] = response_format(body["response_format"])
         return {"model": self.model, "messages": messages or [{"role": "user", "content": prompt}], **body}

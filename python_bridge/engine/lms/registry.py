@@ -6,6 +6,7 @@ from typing import Any
 
 import dspy
 
+from python_bridge.engine.failures import clean
 from python_bridge.engine.lms.engines import engines_for, wire_for
 from python_bridge.engine.lms.lean import LeanLM
 from python_bridge.engine.offline import MODEL as OFFLINE
@@ -49,7 +50,16 @@ class LmRegistry:
             settings = LmSettings(model=OFFLINE)
         if settings is None:
             raise self._unknown(name)
-        return self._lms.setdefault(name, _make(name, settings))
+        try:
+            return self._lms.setdefault(name, _make(name, settings))
+        except BridgeError:
+            raise
+        except Exception as error:  # dspy, lm15 and the URL each have errors of their own for settings that cannot be
+            raise BridgeError(
+                "lm_error",
+                f"the LM {name!r} cannot be made of its settings: {clean(str(error))}",
+                details={"lm": name, "code": "configuration"},
+            ) from error
 
     def _unknown(self, name: str) -> BridgeError:
         names = ", ".join(repr(known) for known in self.names) or "none"
