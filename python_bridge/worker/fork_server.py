@@ -6,13 +6,11 @@ for signals. `proto/PROTOCOL.md`, section 10, is what it speaks.
 
 import contextlib
 import gc
-import logging
 import os
 import selectors
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +25,8 @@ from python_bridge.protocol.params import read_params
 from python_bridge.protocol.server import ServerConnection
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.services.identity import Identity
+from python_bridge.services.observability.logs import configure_logging
+from python_bridge.services.observability.redaction import Redactor, secrets_of
 from python_bridge.settings import Settings
 from python_bridge.transports.stdio import Wire, claim_stdio
 from python_bridge.wire.values import Limits
@@ -253,7 +253,7 @@ def run_fork_server(settings: Settings) -> int:
 
     wire = claim_stdio()
     die_with_parent()
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.log_level, settings.log_format, Redactor(secrets_of(settings)))
     return ForkServer(settings, wire, preload, run_child).run()
 
 

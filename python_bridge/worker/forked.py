@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import threading
 from importlib import import_module
 
 from python_bridge.errors import BridgeError
-from python_bridge.settings import Settings
+from python_bridge.services.observability import logs
+from python_bridge.settings import Settings, SettingsError
 from python_bridge.worker.boot import make_engine
-from python_bridge.worker.main import Worker, run_loop, serve_listener
+from python_bridge.worker.main import Worker, prepare_process, run_loop, serve_listener
 from python_bridge.worker.parent import die_with_parent
 
 # Libraries for linear algebra start threads when they are imported, and threads do not survive a fork.
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_EXIT_USAGE = 2
 
 
 def preload(settings: Settings) -> None:
@@ -27,6 +30,7 @@ def preload(settings: Settings) -> None:
         os.environ.setdefault(name, "1")
     with contextlib.suppress(ImportError):
         import_module("uvloop")
+    logs.preload()
     engine = make_engine(settings)
 
     async def once() -> None:
@@ -45,6 +49,11 @@ def run_child(settings: Settings, listener: socket.socket) -> object:
     """Live as a worker on `listener`. Does not return."""
     worker = Worker(settings, warm=False)  # first of all: it notes who its parent is
     die_with_parent()
+    try:
+        prepare_process(settings)
+    except SettingsError as error:
+        logging.getLogger(__name__).error("this worker cannot run as its settings say: %s", error)
+        os._exit(_EXIT_USAGE)
     listener.setblocking(False)
     return run_loop(worker.run(serve_listener(listener)))
 
