@@ -14,7 +14,9 @@ defmodule DSPex.Conformance.Adapters do
 
   def checks(document) do
     types = types(document["types"])
-    signatures = for {name, described} <- document["meta"]["signatures"], into: %{}, do: {name, signature(described, types)}
+
+    signatures =
+      for {name, described} <- document["meta"]["signatures"], into: %{}, do: {name, signature(described, types)}
 
     for vector <- document["cases"] do
       {vector["id"], fn -> check(vector["kind"], vector, Map.fetch!(signatures, vector["signature"]), types) end}
@@ -24,8 +26,11 @@ defmodule DSPex.Conformance.Adapters do
   defp types(described) do
     for {name, type} <- described, type["kind"] in ["enum", "model"], into: %{} do
       case type["kind"] do
-        "enum" -> {name, {:enum, %{name: name, mixin: type["mixin"], members: Enum.map(type["members"], &List.to_tuple/1)}}}
-        "model" -> {name, {:model, %{name: name, schema: Python.from_elixir(type["json_schema"])}}}
+        "enum" ->
+          {name, {:enum, %{name: name, mixin: type["mixin"], members: Enum.map(type["members"], &List.to_tuple/1)}}}
+
+        "model" ->
+          {name, {:model, %{name: name, schema: Python.from_elixir(type["json_schema"])}}}
       end
     end
   end
@@ -105,7 +110,11 @@ defmodule DSPex.Conformance.Adapters do
   end
 
   defp compare(got, got), do: :ok
-  defp compare(got, expected), do: {:error, "got      #{inspect(got, limit: :infinity, printable_limit: :infinity)}\n    expected #{inspect(expected, limit: :infinity, printable_limit: :infinity)}"}
+
+  defp compare(got, expected),
+    do:
+      {:error,
+       "got      #{inspect(got, limit: :infinity, printable_limit: :infinity)}\n    expected #{inspect(expected, limit: :infinity, printable_limit: :infinity)}"}
 
   defp compare_error(error, expected) do
     if Atom.to_string(error.kind) == expected["kind"],
@@ -116,7 +125,8 @@ defmodule DSPex.Conformance.Adapters do
   defp compare_keys(%{kind: :missing_fields, parsed: parsed}, keys) when is_list(keys), do: compare(parsed, keys)
   defp compare_keys(_error, _keys), do: :ok
 
-  defp untagged_pairs(%DSPex.Ordered{pairs: pairs}, types), do: Enum.map(pairs, fn {k, v} -> {k, untagged(v, types)} end)
+  defp untagged_pairs(%DSPex.Ordered{pairs: pairs}, types),
+    do: Enum.map(pairs, fn {k, v} -> {k, untagged(v, types)} end)
 
   # Tagged JSON to the values that the adapters take.
   defp untagged(%DSPex.Ordered{pairs: [{"$type", tag} | _rest]} = value, types), do: tag(tag, value, types)
@@ -161,10 +171,18 @@ defmodule DSPex.Conformance.Adapters do
   # The values that the adapters give, as tagged JSON in plain maps.
   defp tagged({pairs}, types) when is_list(pairs), do: Map.new(pairs, fn {k, v} -> {k, tagged(v, types)} end)
   defp tagged(list, types) when is_list(list), do: Enum.map(list, &tagged(&1, types))
-  defp tagged({:enum, name, member, value}, types), do: %{"$type" => "enum", "name" => name, "member" => member(name, member, value, types)}
-  defp tagged({:model, name, pairs}, types), do: %{"$type" => "model", "name" => name, "value" => tagged({pairs}, types)}
+
+  defp tagged({:enum, name, member, value}, types),
+    do: %{"$type" => "enum", "name" => name, "member" => member(name, member, value, types)}
+
+  defp tagged({:model, name, pairs}, types),
+    do: %{"$type" => "model", "name" => name, "value" => tagged({pairs}, types)}
+
   defp tagged({:dspy, name, pairs}, types), do: %{"$type" => "dspy", "name" => name, "value" => tagged({pairs}, types)}
-  defp tagged({kind, items}, types) when kind in [:tuple, :set], do: %{"$type" => Atom.to_string(kind), "value" => tagged(items, types)}
+
+  defp tagged({kind, items}, types) when kind in [:tuple, :set],
+    do: %{"$type" => Atom.to_string(kind), "value" => tagged(items, types)}
+
   defp tagged({:bytes, bytes}, _types), do: %{"$type" => "bytes", "value" => bytes}
   defp tagged({kind, text}, _types), do: %{"$type" => Atom.to_string(kind), "value" => text}
   defp tagged(:nan, _types), do: %{"$type" => "float", "value" => "nan"}
@@ -174,6 +192,9 @@ defmodule DSPex.Conformance.Adapters do
 
   # Inside a model an enum is known by its values alone; the registered type has the names.
   defp member(name, member, value, types) do
-    with {:enum, %{members: members}} <- types[name], {found, _value} <- List.keyfind(members, value, 1), do: found, else: (_ -> member)
+    with {:enum, %{members: members}} <- types[name],
+         {found, _value} <- List.keyfind(members, value, 1),
+         do: found,
+         else: (_ -> member)
   end
 end

@@ -81,7 +81,9 @@ defmodule DSPex.Conformance.Signatures do
   end
 
   defp differences(parts) do
-    case for {what, got, expected} <- parts, got !== expected, do: "#{what}: #{inspect(got)} is not #{inspect(expected)}" do
+    case for {what, got, expected} <- parts,
+             got !== expected,
+             do: "#{what}: #{inspect(got)} is not #{inspect(expected)}" do
       [] -> :ok
       differences -> {:error, Enum.join(differences, "\n    ")}
     end

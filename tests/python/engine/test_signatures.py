@@ -191,3 +191,69 @@ def outcome(text: str) -> tuple[str, bool] | None:
     except BridgeError as error:
         return error.kind, "^" in error.message
     return None
+
+
+@pytest.mark.req("NFR5.1.3")
+@pytest.mark.parametrize(
+    "literal",
+    [
+        r"'a\tb'",
+        r"'\x41\u00e9\U0001F600'",
+        r"'\101'",
+        r"'it\'s'",
+        r"r'a\nb'",
+        "'a' 'b'",
+        "'''a'b'''",
+        r"'\N{BULLET}'",
+        r"b'\x00a'",
+        r"rb'\n'",
+        "1_000",
+        "0x1f",
+        "0b11",
+        "0o17",
+        "1.5",
+        "1e3",
+        ".5",
+        "5.",
+        "None",
+        "True",
+        "('a', 'b')",
+        "'a\\\nb'",
+        "u'x'",
+    ],
+)
+def test_literals_are_read_as_python_reads_them(literal: str) -> None:
+    text = f"x -> y: Literal[{literal}]"
+    assert built(text).fields["y"].annotation == dspy.Signature(text, custom_types={}).fields["y"].annotation
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x -> y: Literal['\\u00']",
+        "x -> y: Literal['\\N{nope}']",
+        "x -> y: Literal['a\nb']",
+        "x -> y: Literal['a' b'b']",
+        "x: list[int] [0] -> y",
+        "x: . -> y",
+        "x: datetime. -> y",
+        "x: list[int str] -> y",
+        "x: Annotated[int, str] -> y",
+        "x: Annotated[int, Field(5)] -> y",
+        "x: Annotated[int, Field(ge=int)] -> y",
+        "x: Annotated[int, Field(ge=1 le=2)] -> y",
+        "x: Annotated[int, Field(ge='a')] -> y",
+        "x: 1x -> y",
+        "x: 1.2.3 -> y",
+        "x: list['nope'] -> y",
+        "x: list[1] -> y",
+        "x: (int, str) -> y",
+        "x: [int] -> y",
+        "x: int[str] -> y",
+        "x: typing -> y",
+        "x: list[[int]] -> y",
+        "x: for -> y",
+    ],
+)
+def test_odd_types_are_refused_with_a_caret(text: str) -> None:
+    assert "^" in refusal(text).message
