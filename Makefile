@@ -5,7 +5,7 @@ export LANG := C.UTF-8
 
 PY := .venv/bin/python
 
-.PHONY: help demo test bench requirements format lock setup setup-dev clean
+.PHONY: help demo test bench requirements format lock proto setup setup-dev clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -24,6 +24,9 @@ requirements: setup-dev ## Print the requirements and how far each one is
 
 format: setup-dev ## Format both sides
 	@$(PY) -m ruff check --fix-only --quiet . && $(PY) -m ruff format --quiet . && mix format
+
+proto: setup-dev ## Make the gRPC code of python_bridge/_proto anew
+	@$(PY) scripts/proto.py
 
 lock: setup-dev ## Resolve the locks anew
 	@scripts/lock

@@ -64,6 +64,7 @@ STATIC = [
     Gate("tracked files", (python("scripts/tree.py"),)),
     Gate("ruff check", (python("-m", "ruff", "check"),)),
     Gate("ruff format", (python("-m", "ruff", "format", "--check"),)),
+    Gate("generated code", (python("scripts/proto.py", "--check"),)),
     Gate("layers", ((str(ROOT / ".venv" / "bin" / "lint-imports"),),)),
     Gate("pyright", (python("-m", "pyright", "--warnings"),)),
     Gate("mix format", (("mix", "format", "--check-formatted"),)),

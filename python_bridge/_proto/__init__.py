@@ -1,0 +1,1 @@
+"""Code that protoc made of `proto/*.proto` (`make proto`)."""
