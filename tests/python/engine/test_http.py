@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from python_bridge.engine.lms.http.client import HttpClient
+from python_bridge.engine.lms.http.connection import Connection
 from python_bridge.engine.lms.http.parser import BadResponse, ResponseParser
 
 
@@ -30,6 +31,18 @@ def chunked(body: bytes, sizes: list[int]) -> bytes:
             parts += b"%x;ext=1\r\n%b\r\n" % (len(piece), piece)
         body = body[size:]
     return parts + b"0\r\nX-Trailer: 1\r\n\r\n"
+
+
+@pytest.mark.anyio
+async def test_what_comes_while_the_reader_is_busy_is_read_too() -> None:
+    connection = Connection()
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\none")
+    parts = []
+    async for part in connection.body():
+        parts.append(part)
+        if len(parts) < 3:
+            connection.data_received((b"two", b"six")[len(parts) - 1])
+    assert parts == [b"one", b"two", b"six"]
 
 
 SIZES = st.lists(st.integers(1, 40), max_size=30)

@@ -86,10 +86,11 @@ class Connection(asyncio.Protocol):
         """Give the body in the pieces in which it comes."""
         while True:
             if part := self._take():
-                yield part
-            if self._parser.complete:
+                yield part  # more may come, and the end too, while the reader is busy with this part
+            elif self._parser.complete:
                 return
-            await self._more()
+            else:
+                await self._more()
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body.
