@@ -209,7 +209,11 @@ defmodule DSPex.Pipeline do
   defp settings(pipeline, options, more) do
     options = Keyword.validate!(options, [:timeout, :on_progress, instance: @facade])
     instance = options[:instance]
-    call = fn program, inputs, call_options -> DSPex.Caller.call(program, inputs, [{:instance, instance} | call_options]) end
+
+    call = fn program, inputs, call_options ->
+      DSPex.Caller.call(program, inputs, [{:instance, instance} | call_options])
+    end
+
     [call: call, timeout: options[:timeout] || pipeline.timeout, on_progress: options[:on_progress]] ++ more
   end
 
