@@ -193,7 +193,11 @@ async def fork_server(*flags: str) -> AsyncIterator[tuple[BridgeClient, Process]
     client = BridgeClient()
     async with python_process(client, "-m", "python_bridge", "fork-server", "--engine", "scripted", *flags) as process:
         await client.ready()
-        yield client, process
+        try:
+            yield client, process
+        finally:
+            client.close()  # it ends by itself then, and takes its folder with it
+            await process.exited
 
 
 @asynccontextmanager
