@@ -14,6 +14,9 @@ _SPLITTERS: dict[str, type[ChatSplitter] | type[JsonSplitter] | type[XmlSplitter
     "xml": XmlSplitter,
 }
 
+THOUGHT = "next_thought"
+"""Name of the output in which `dspy.ReAct` thinks."""
+
 
 class StreamSink:
     """Takes the pieces of every LM call of a program and emits `token` events.
@@ -31,6 +34,7 @@ class StreamSink:
         self._adapter = adapter
         self._predictors = predictors
         self.streamed: set[str] = set()
+        self._thoughts: dict[int, str] = {}
 
     async def event(self, event: dict[str, Any]) -> None:
         """Emit an event that is no token."""
@@ -68,7 +72,17 @@ class StreamSink:
                 event["predictor"] = name
             self.streamed.add(field)
             await self._emit(event)
+            if field == THOUGHT:
+                await self._thought(predictor, text, last)
         return bool(pieces)
+
+    async def _thought(self, predictor: Any, text: str, last: bool) -> None:
+        """Give an agent's thought once more as a whole, when it is complete."""
+        thought = self._thoughts.pop(id(predictor), "") + text
+        if last:
+            await self._emit({"type": "thought", "text": thought})
+        else:
+            self._thoughts[id(predictor)] = thought
 
 
 class AnswerStream:

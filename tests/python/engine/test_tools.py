@@ -99,9 +99,10 @@ async def test_tool_events_stand_between_the_tokens_in_order(make_engine: Make, 
     kinds = [(event["type"], event.get("field") or event.get("tool")) for event in events]
     order = list(dict.fromkeys(kinds))
     assert order == [
-        ("token", "next_thought"), ("token", "next_tool_name"), ("token", "next_tool_args"), ("tool_start", "weather"),
-        ("tool_end", "weather"), ("token", "reasoning"), ("token", "answer"),
+        ("token", "next_thought"), ("thought", None), ("token", "next_tool_name"), ("token", "next_tool_args"),
+        ("tool_start", "weather"), ("tool_end", "weather"), ("token", "reasoning"), ("token", "answer"),
     ]  # fmt: skip
+    assert [event["text"] for event in events if event["type"] == "thought"] == ["use weather", "use finish"]
     assert {event["predictor"] for event in events if event["type"] == "token"} == {"react", "extract.predict"}
     ended = next(event for event in events if event["type"] == "tool_end")
     assert ended == {"type": "tool_end", "tool": "weather", "call_id": "test-1", "ok": True, "result": "sunny"}
