@@ -77,6 +77,24 @@ defmodule DSPex.EdgeTest do
     assert message =~ "no worker 7"
   end
 
+  @tag req: "NFR2.2.4"
+  test "a crash of a worker's owner is logged without the terms that it held" do
+    instance = Peer.start_instance(__MODULE__.Crash, %{})
+    assert :ok = DSPex.await_ready(instance)
+    {:ok, %{default: %{workers: [%{owner: owner}]}}} = DSPex.info(instance)
+    monitor = Process.monitor(owner)
+
+    log =
+      ExUnit.CaptureLog.capture_log(fn ->
+        send(owner, {:request, 1, {self(), make_ref()}, :no_frame, %{question: String.duplicate("secret", 100)}})
+        assert_receive {:DOWN, ^monitor, :process, ^owner, _reason}
+      end)
+
+    assert log =~ "the owner of a worker crashed"
+    refute log =~ "secret"
+    assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: instance, idempotency_key: "k", timeout: 10_000)
+  end
+
   @tag req: "FR2.3.3"
   test "a conflict that may be repeated is repeated, one that may not is told" do
     tries = :counters.new(1, [])

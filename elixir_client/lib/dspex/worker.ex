@@ -24,6 +24,7 @@ defmodule DSPex.Worker do
   alias DSPex.Protocol.Connection
   alias DSPex.Telemetry
   alias DSPex.Worker.Call
+  alias DSPex.Worker.Crash
   alias DSPex.Worker.Diagnosis
   alias DSPex.Worker.ForkServer
   alias DSPex.Worker.Launch
@@ -127,9 +128,13 @@ defmodule DSPex.Worker do
   end
 
   @impl :gen_statem
-  def terminate(_reason, _state, %{transport: nil} = data), do: forget(data)
+  def terminate(reason, _state, %{transport: nil} = data) do
+    Crash.log(reason)
+    forget(data)
+  end
 
-  def terminate(_reason, _state, data) do
+  def terminate(reason, _state, data) do
+    Crash.log(reason)
     forget(data)
     data = fail_calls(data, Error.new(:worker_lost, "the pool was stopped"))
     {frame, _connection} = Connection.shutdown(data.connection, 0)
