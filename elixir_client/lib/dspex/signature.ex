@@ -27,33 +27,14 @@ defmodule DSPex.Signature do
   `max_length`, `pattern`, …) are checked after the coercion, and everything that is wrong is named at once.
   """
 
-  alias DSPex.Native.Signature, as: Native
   alias DSPex.Native.Signature.Builder
   alias DSPex.Native.Signature.Cache
+  alias DSPex.Native.Signature.Reader
   alias DSPex.Native.Signature.Schema
   alias DSPex.Native.Signature.Type
   alias DSPex.Native.Signature.Validation
+  alias DSPex.Signature.Field
   alias DSPex.SignatureError
-
-  defmodule Field do
-    @moduledoc """
-    One field. `type` is a term of `DSPex.Native.Signature.Type`; `constraints` are `{name, value}` pairs
-    (`{"ge", 0}`), `metadata` what `Annotated[…]` said, `default` is `:none` or `{:ok, value}`.
-    """
-    defstruct [:name, :role, :type, :prefix, :desc, typed?: true, constraints: [], metadata: [], default: :none]
-
-    @type t :: %__MODULE__{
-            name: String.t(),
-            role: :input | :output,
-            type: Type.t(),
-            prefix: String.t(),
-            desc: String.t(),
-            typed?: boolean,
-            constraints: [{String.t(), term}],
-            metadata: [tuple],
-            default: :none | {:ok, term}
-          }
-  end
 
   defstruct [
     :text,
@@ -85,16 +66,18 @@ defmodule DSPex.Signature do
       "who: Person -> age: int"
   """
   @spec parse(String.t(), keyword) :: {:ok, t} | {:error, SignatureError.t()}
-  def parse(text, options \\ []), do: Native.parse(text, options)
+  def parse(text, options \\ []), do: text |> Reader.parse(options) |> made()
+
+  # What the layers below read has the keys of the struct.
+  defp made({:ok, parts}), do: {:ok, Map.merge(%__MODULE__{}, parts)}
+  defp made({:error, error}), do: {:error, error}
 
   @doc "As `parse/2`, raising `DSPex.SignatureError`."
   @spec parse!(String.t(), keyword) :: t
-  def parse!(text, options \\ []) do
-    case parse(text, options) do
-      {:ok, signature} -> signature
-      {:error, error} -> raise error
-    end
-  end
+  def parse!(text, options \\ []), do: text |> parse(options) |> bang!()
+
+  defp bang!({:ok, signature}), do: signature
+  defp bang!({:error, error}), do: raise(error)
 
   @doc "Parses once: the result is kept in a bounded cache and found again without copying."
   @spec compile(String.t()) :: {:ok, t} | {:error, SignatureError.t()}
@@ -115,7 +98,7 @@ defmodule DSPex.Signature do
       "q -> n: int"
   """
   @spec new([map], keyword) :: {:ok, t} | {:error, SignatureError.t()}
-  def new(fields, options \\ []), do: Builder.build(fields, options)
+  def new(fields, options \\ []), do: fields |> Builder.build(options) |> made()
 
   @doc "All fields, inputs first."
   @spec fields(t) :: [Field.t()]
@@ -124,7 +107,7 @@ defmodule DSPex.Signature do
   @doc "The same signature with other instructions."
   @spec with_instructions(t, String.t()) :: t
   def with_instructions(%__MODULE__{} = signature, instructions),
-    do: %{signature | instructions: Native.clean(instructions), default_instructions?: false}
+    do: %{signature | instructions: Reader.clean(instructions), default_instructions?: false}
 
   @doc "The same signature without one field; unknown names change nothing, as in DSPy."
   @spec delete(t, String.t()) :: t
@@ -243,12 +226,20 @@ defmodule DSPex.Signature do
 
   defp declare(fields) do
     quote do
-      @dspex_signature unquote(Builder).declare!(unquote(fields), @desc, @dspex_types, __MODULE__)
+      @dspex_signature DSPex.Signature.declare!(unquote(fields), @desc, @dspex_types, __MODULE__)
 
       @doc "The signature of this module."
       @spec signature() :: DSPex.Signature.t()
       def signature, do: @dspex_signature
     end
+  end
+
+  @doc false
+  @spec declare!(String.t() | [{String.t(), String.t(), term}], String.t() | nil, map | nil, module) :: t
+  def declare!(declaration, instructions, types, module) do
+    name = module |> Module.split() |> List.last()
+    options = [instructions: instructions, types: types || %{}, name: name]
+    declaration |> Builder.declared(options) |> made() |> bang!()
   end
 
   @doc "As `signature/1`, from a list of inputs and a list of outputs: `signature [q: :string], [a: :string]`."

@@ -8,6 +8,7 @@ defmodule DSPex.Native.SignatureDocTest do
   doctest DSPex.Native.Signature
   doctest DSPex.Native.Signature.Lexer
   doctest DSPex.Native.Signature.Prefix
+  doctest DSPex.Native.Signature.Reader
   doctest DSPex.Native.Signature.Schema
   doctest DSPex.Native.Signature.Strings
   doctest DSPex.Native.Signature.Table

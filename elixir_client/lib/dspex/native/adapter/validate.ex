@@ -12,14 +12,11 @@ defmodule DSPex.Native.Adapter.Validate do
   alias DSPex.Native.Adapter.Validate.Dates
   alias DSPex.Native.Adapter.Validate.Limits
   alias DSPex.Native.Adapter.Validate.Models
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Adapter.Validate.OwnTypes
   alias DSPex.Native.Adapter.Validate.Scalars
   alias DSPex.Native.Python
   alias DSPex.Native.Signature.Type
-
-  @type problems :: [{[String.t() | non_neg_integer], String.t()}]
-  @typedoc "A value, how exact it was (2 exact, 1 strict, 0 coerced), and the number of a model's given fields."
-  @type result :: {:ok, Python.value(), 0..2, non_neg_integer | nil} | {:error, problems}
 
   @scalars [:str, :int, :float, :bool, :none, :none_value, :any, :bytes, :complex]
   @mappings ~w(collections.abc.Mapping collections.abc.MutableMapping collections.defaultdict collections.OrderedDict)
@@ -27,7 +24,7 @@ defmodule DSPex.Native.Adapter.Validate do
   @max_depth 200
 
   @doc "The coerced value, or everything that is wrong with it, each with its path."
-  @spec value(Python.value(), Type.t()) :: {:ok, Python.value()} | {:error, problems}
+  @spec value(Python.value(), Type.t()) :: {:ok, Python.value()} | {:error, Outcome.problems()}
   def value(value, type) do
     case run(value, type, 0) do
       {:ok, value, _exact, _count} -> {:ok, value}
@@ -36,7 +33,7 @@ defmodule DSPex.Native.Adapter.Validate do
   end
 
   @doc false
-  @spec run(Python.value(), Type.t(), non_neg_integer) :: result
+  @spec run(Python.value(), Type.t(), non_neg_integer) :: Outcome.result()
   def run(_value, _type, depth) when depth > @max_depth, do: {:error, [{[], "the value is nested too deeply"}]}
   def run(value, type, _depth) when type in @scalars, do: Scalars.run(value, type)
   def run(value, type, depth) when type in [:list, :set, :frozenset], do: run(value, {type, [:any]}, depth)
@@ -54,13 +51,13 @@ defmodule DSPex.Native.Adapter.Validate do
 
   def run(value, {:tuple, types}, depth), do: tuple(value, types, depth)
   def run({pairs}, {:dict, [key, item]}, depth) when is_list(pairs), do: dict(pairs, key, item, depth)
-  def run(value, {:dict, _args}, _depth), do: wrong("a dict is expected", value)
+  def run(value, {:dict, _args}, _depth), do: Outcome.wrong("a dict is expected", value)
   def run(value, {:generic, name, args}, depth) when name in @mappings, do: run(value, {:dict, args}, depth)
   def run(value, {:generic, "collections.Counter", [key]}, depth), do: run(value, {:dict, [key, :int]}, depth)
   def run(value, {:generic, name, [item]}, depth) when name in @sets, do: set(value, item, depth)
 
   # A sequence stays what it is; a set is none.
-  def run({:set, _items} = value, {:generic, _name, _args}, _depth), do: wrong("a sequence is expected", value)
+  def run({:set, _items} = value, {:generic, _name, _args}, _depth), do: Outcome.wrong("a sequence is expected", value)
 
   def run({:tuple, _items} = value, {:generic, "collections.abc.Sequence", [item]}, depth),
     do: with_items(value, item, depth, 2, &{:tuple, &1})
@@ -71,21 +68,11 @@ defmodule DSPex.Native.Adapter.Validate do
   def run(value, {:annotated, type, metadata}, depth), do: value |> run(type, depth) |> Limits.check(metadata)
   def run(value, {:enum, definition}, _depth), do: enum(value, definition)
   def run({:model, name, pairs}, {:model, %{name: name}}, _depth), do: {:ok, {:model, name, pairs}, 2, length(pairs)}
-  def run(value, {:model, definition}, depth), do: Models.run(value, definition, depth + 1)
-  def run(value, {:ref, _schema, _defs} = type, depth), do: Models.resolve(value, type, depth + 1)
-  def run(value, {:dspy, name}, depth), do: OwnTypes.run(value, name, depth + 1)
-  def run(value, {:code, _language}, depth), do: OwnTypes.run(value, "Code", depth + 1)
+  def run(value, {:model, definition}, depth), do: Models.run(value, definition, depth + 1, &run/3)
+  def run(value, {:ref, _schema, _defs} = type, depth), do: Models.resolve(value, type, depth + 1, &run/3)
+  def run(value, {:dspy, name}, depth), do: OwnTypes.run(value, name, &run(&1, &2, depth + 1))
+  def run(value, {:code, _language}, depth), do: OwnTypes.run(value, "Code", &run(&1, &2, depth + 1))
   def run(value, {:class, name}, _depth), do: Dates.run(value, name)
-
-  @doc "The problem of a value that is of a wrong kind."
-  @spec wrong(String.t(), Python.value()) :: {:error, problems}
-  def wrong(what, value), do: {:error, [{[], "#{what}, not #{shown(value)}"}]}
-
-  # A problem is read by people and logged: long values are cut.
-  defp shown(value) do
-    text = Python.repr(value)
-    if byte_size(text) > 120, do: String.slice(text, 0, 80) <> "…", else: text
-  end
 
   defp tuple_exact({:tuple, _items}), do: 2
   defp tuple_exact(_value), do: 0
@@ -100,7 +87,7 @@ defmodule DSPex.Native.Adapter.Validate do
         items |> each(type, depth) |> wrapped(if(is_list(value), do: exact, else: min(exact, tuple_exact(value))), wrap)
 
       :error ->
-        wrong("a list is expected", value)
+        Outcome.wrong("a list is expected", value)
     end
   end
 
@@ -147,7 +134,7 @@ defmodule DSPex.Native.Adapter.Validate do
         {:error, [{[], "#{length(types)} items are expected, not #{length(items)}"}]}
 
       :error ->
-        wrong("a list of #{length(types)} items is expected", value)
+        Outcome.wrong("a list of #{length(types)} items is expected", value)
     end
   end
 
@@ -193,7 +180,7 @@ defmodule DSPex.Native.Adapter.Validate do
     same = Enum.find(allowed, :none, &(&1 === value))
 
     case if(same == :none, do: Enum.find(allowed, :none, &Python.equal?(&1, value)), else: same) do
-      :none -> wrong("one of #{Enum.map_join(allowed, ", ", &Python.repr/1)} is expected", value)
+      :none -> Outcome.wrong("one of #{Enum.map_join(allowed, ", ", &Python.repr/1)} is expected", value)
       found -> {:ok, found, 2, nil}
     end
   end
@@ -205,7 +192,7 @@ defmodule DSPex.Native.Adapter.Validate do
 
     case Enum.find(members, fn {_member, own} -> own === value end) do
       {member, own} -> {:ok, {:enum, name, member, own}, 0, nil}
-      nil -> wrong("a value of #{name} is expected", value)
+      nil -> Outcome.wrong("a value of #{name} is expected", value)
     end
   end
 

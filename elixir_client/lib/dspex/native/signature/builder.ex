@@ -2,7 +2,7 @@ defmodule DSPex.Native.Signature.Builder do
   @moduledoc "Signatures from fields as data, and from the declarations of `use DSPex.Signature`."
 
   alias DSPex.Native.Python
-  alias DSPex.Native.Signature, as: Native
+  alias DSPex.Native.Signature.Reader
   alias DSPex.Native.Signature.Schema
   alias DSPex.Native.Signature.Type
   alias DSPex.Signature.Field
@@ -11,14 +11,14 @@ defmodule DSPex.Native.Signature.Builder do
   @constraints ~w(gt ge lt le multiple_of min_length max_length pattern)
 
   @doc "See `DSPex.Signature.new/2`."
-  @spec build([map], keyword) :: {:ok, DSPex.Signature.t()} | {:error, SignatureError.t()}
+  @spec build([map], keyword) :: {:ok, Reader.parts()} | {:error, SignatureError.t()}
   def build(fields, options) do
-    registered = Native.types(options)
+    registered = Reader.types(options)
 
     with {:ok, fields} <- each(fields, &field(&1, registered)),
          :ok <- distinct(fields) do
       {inputs, outputs} = Enum.split_with(fields, &(&1.role == :input))
-      {:ok, Native.build(inputs, outputs, options[:instructions], registered, options)}
+      {:ok, Reader.build(inputs, outputs, options[:instructions], registered, options)}
     end
   end
 
@@ -43,7 +43,7 @@ defmodule DSPex.Native.Signature.Builder do
       options = [prefix: map["prefix"], desc: map["desc"], constraints: constraints, default: default(map)]
       typed? = Map.get(map, "typed", is_binary(map["type"]) or not is_nil(map["schema"]))
 
-      case Native.field(name, role, type, typed?, options) do
+      case Reader.field(name, role, type, typed?, options) do
         {:ok, field} -> {:ok, field}
         {:error, reason, suggestion} -> wrong(name, reason, suggestion)
       end
@@ -51,7 +51,7 @@ defmodule DSPex.Native.Signature.Builder do
   end
 
   defp name(name) when is_binary(name) and byte_size(name) <= 512 do
-    case Native.parse(name <> " -> ", []) do
+    case Reader.parse(name <> " -> ", []) do
       {:ok, %{inputs: [%Field{name: ^name}]}} -> {:ok, name}
       {:ok, _other} -> wrong(name, "`#{name}` cannot name a field", "Use letters, digits and `_`.")
       {:error, error} -> wrong(name, error.reason, error.suggestion)
@@ -69,7 +69,7 @@ defmodule DSPex.Native.Signature.Builder do
   end
 
   defp type(%{"type" => text}, name, registered) when is_binary(text) do
-    with {:error, error} <- Native.parse_type(text, types: registered), do: {:error, %{error | field: name}}
+    with {:error, error} <- Reader.parse_type(text, types: registered), do: {:error, %{error | field: name}}
   end
 
   defp type(_map, _name, _registered), do: {:ok, :str}
@@ -146,17 +146,11 @@ defmodule DSPex.Native.Signature.Builder do
     end
   end
 
-  @doc "The signature of a declaration; raises `DSPex.SignatureError`, at compile time of the module that declares it."
-  @spec declare!(String.t() | [{String.t(), String.t(), term}], String.t() | nil, map | nil, module) ::
-          DSPex.Signature.t()
-  def declare!(declaration, instructions, types, module) do
-    name = module |> Module.split() |> List.last()
-    options = [instructions: instructions, types: types || %{}, name: name]
-    declaration |> declared(options) |> bang!()
-  end
-
-  defp declared(text, options) when is_binary(text), do: Native.parse(text, options)
-  defp declared(fields, options), do: fields |> Enum.map(&declared_field/1) |> build(options)
+  @doc "The parts of a signature that a module declares, as `declaration/2` gives it."
+  @spec declared(String.t() | [{String.t(), String.t(), term}], keyword) ::
+          {:ok, Reader.parts()} | {:error, SignatureError.t()}
+  def declared(text, options) when is_binary(text), do: Reader.parse(text, options)
+  def declared(fields, options), do: fields |> Enum.map(&declared_field/1) |> build(options)
 
   defp declared_field({name, role, {type, options}}) when is_list(options) and options != [] do
     if Keyword.keyword?(options) do
@@ -202,7 +196,4 @@ defmodule DSPex.Native.Signature.Builder do
   # An unknown word goes to the parser, which knows what to suggest.
   defp type_text(other) when is_atom(other), do: Atom.to_string(other)
   defp type_text(other), do: inspect(other)
-
-  defp bang!({:ok, signature}), do: signature
-  defp bang!({:error, error}), do: raise(error)
 end

@@ -3,22 +3,19 @@ defmodule DSPex.Native.Adapter.Repair.Body do
   # The body of a text: character by character, deciding at quotes, commas and braces whether the text ends there.
 
   import DSPex.Native.Adapter.Repair.Look
-  import DSPex.Native.Adapter.Repair.Strings, only: [outer: 1]
+  import DSPex.Native.Adapter.Repair.Text, only: [add: 2, escaped?: 1, low?: 1, outer: 1]
   import DSPex.Native.Python, only: [is_space: 1]
 
   alias DSPex.Native.Adapter.Repair.Ahead
   alias DSPex.Native.Adapter.Repair.Escapes
   alias DSPex.Native.Adapter.Repair.Look
   alias DSPex.Native.Adapter.Repair.Quotes
-  alias DSPex.Native.Adapter.Repair.Strings
+  alias DSPex.Native.Adapter.Repair.Text
   alias DSPex.Native.Python
 
-  # Marks a span in low quotes („…”) on the stack of right delimiters.
-  @low 0
+  @type step :: {:next, Text.t(), Look.t()} | {:stop, Text.t(), Look.t()} | :no
 
-  @type step :: {:next, Strings.t(), Look.t()} | {:stop, Strings.t(), Look.t()} | :no
-
-  @spec read(Strings.t(), Look.t()) :: {String.t(), Look.t()}
+  @spec read(Text.t(), Look.t()) :: {String.t(), Look.t()}
   def read(state, look), do: scan(state, look, at(look))
 
   defp scan(state, look, nil), do: finish(state, look, nil)
@@ -58,18 +55,11 @@ defmodule DSPex.Native.Adapter.Repair.Body do
 
   defp low_quotes(state, look, char) do
     cond do
-      char == ?„ and not escaped?(state) -> {:next, add(%{state | right: [@low | state.right]}, [char]), move(look)}
-      char == ?” and low?(state) -> {:next, add(%{state | right: tl(state.right)}, [char]), move(look)}
+      char == ?„ and not escaped?(state) -> {:next, add(Text.open_low(state), [char]), move(look)}
+      char == ?” and low?(state) -> {:next, add(Text.close(state), [char]), move(look)}
       true -> :no
     end
   end
-
-  @doc false
-  def low?(%{right: [@low | _outer]}), do: true
-  def low?(_state), do: false
-
-  defp escaped?(%{text: [?\\ | _before]}), do: true
-  defp escaped?(_state), do: false
 
   # A balanced container inside a text belongs to it.
   defp inline(state, look, char) do
@@ -209,7 +199,7 @@ defmodule DSPex.Native.Adapter.Repair.Body do
         {:stop, state, look}
 
       low?(state) and char == ?" ->
-        {:next, add(%{state | right: tl(state.right)}, [char]), move(look)}
+        {:next, add(Text.close(state), [char]), move(look)}
 
       char == outer(state) and current(look) == :value and in_class?(state, look) ->
         {:next, add(state, [char]), move(look)}
@@ -239,22 +229,6 @@ defmodule DSPex.Native.Adapter.Repair.Body do
   defp in_class?(state, look) do
     inside = Enum.take(state.text, state.length - state.class)
     not Enum.any?(inside, &is_space/1) and at(look, skip_to(look, ?], 1)) == ?]
-  end
-
-  @doc "The text with more characters."
-  @spec add(Strings.t(), [non_neg_integer]) :: Strings.t()
-  def add(state, chars), do: Enum.reduce(chars, state, &add_char/2)
-
-  defp add_char(char, state) do
-    state = %{state | text: [char | state.text], length: state.length + 1}
-
-    case char do
-      ?{ -> %{state | braces: state.braces + 1}
-      ?} -> %{state | braces: max(state.braces - 1, 0)}
-      ?[ -> %{state | class: state.length}
-      ?] -> %{state | class: nil}
-      _char -> state
-    end
   end
 
   defp finish(state, look, char) do

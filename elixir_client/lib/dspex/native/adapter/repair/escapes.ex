@@ -4,13 +4,12 @@ defmodule DSPex.Native.Adapter.Repair.Escapes do
 
   import DSPex.Native.Adapter.Repair.Look
 
-  alias DSPex.Native.Adapter.Repair.Body
   alias DSPex.Native.Adapter.Repair.Look
-  alias DSPex.Native.Adapter.Repair.Strings
+  alias DSPex.Native.Adapter.Repair.Text
 
   @simple %{?t => ?\t, ?n => ?\n, ?r => ?\r, ?b => ?\b}
 
-  @spec normalize(Strings.t(), Look.t(), Look.code()) :: {:ok, Strings.t(), Look.t()} | :no
+  @spec normalize(Text.t(), Look.t(), Look.code()) :: {:ok, Text.t(), Look.t()} | :no
   def normalize(state, look, char) do
     active = hd(state.right)
 
@@ -23,7 +22,7 @@ defmodule DSPex.Native.Adapter.Repair.Escapes do
   end
 
   defp low_quote(state, look, ?") do
-    if Body.low?(state), do: {:ok, replace_last(%{state | right: tl(state.right)}, [?"]), move(look)}, else: :no
+    if Text.low?(state), do: {:ok, replace_last(Text.close(state), [?"]), move(look)}, else: :no
   end
 
   defp low_quote(_state, _look, _char), do: :no
@@ -80,5 +79,5 @@ defmodule DSPex.Native.Adapter.Repair.Escapes do
   end
 
   defp replace_last(%{text: [_slash | text]} = state, chars),
-    do: Body.add(%{state | text: text, length: state.length - 1}, chars)
+    do: Text.add(%{state | text: text, length: state.length - 1}, chars)
 end

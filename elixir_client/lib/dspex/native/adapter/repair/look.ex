@@ -91,6 +91,11 @@ defmodule DSPex.Native.Adapter.Repair.Look do
     end
   end
 
+  @doc "Whether only white space stands between the place and an offset."
+  @spec only_spaces?(Look.t(), integer) :: boolean
+  def only_spaces?(look, stop),
+    do: stop <= 1 or Enum.all?(1..(stop - 1), &(at(look, &1) |> then(fn char -> char == nil or is_space(char) end)))
+
   @doc "The text between two places."
   @spec slice(t, integer, integer) :: [non_neg_integer]
   def slice(%__MODULE__{chars: chars, size: size} = look, from, to) do

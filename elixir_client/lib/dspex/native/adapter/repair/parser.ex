@@ -1,14 +1,17 @@
 defmodule DSPex.Native.Adapter.Repair.Parser do
   @moduledoc false
-  # The values of json_repair: what begins where, arrays, numbers, comments, tuples. Each function gives its value and the
-  # text behind it.
+  # The values of json_repair: what begins where, arrays, objects with missing quotes and colons, sets. Each function gives
+  # its value and the text behind it. Values hold each other, so that all that recurs stands here.
 
   import DSPex.Native.Adapter.Repair.Look
   import DSPex.Native.Python, only: [is_space: 1]
 
   alias DSPex.Native.Adapter.PythonJson
+  alias DSPex.Native.Adapter.Repair.Comments
+  alias DSPex.Native.Adapter.Repair.Groups
   alias DSPex.Native.Adapter.Repair.Look
-  alias DSPex.Native.Adapter.Repair.Objects
+  alias DSPex.Native.Adapter.Repair.Members
+  alias DSPex.Native.Adapter.Repair.Numbers
   alias DSPex.Native.Adapter.Repair.Strings
   alias DSPex.Native.Python
 
@@ -81,15 +84,21 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
     cond do
       char == nil -> {"", look}
       char in [?{, ?[] -> container(char, look)
-      char == ?( and (inside? or top_level_group?(look)) -> group(look)
+      char == ?( and (inside? or Groups.top_level?(look)) -> group(look)
       char == ?( -> look |> move() |> dispatch(first?)
-      inside? and (is_quote(char) or alpha?(char)) -> Strings.parse(look)
+      inside? and (is_quote(char) or alpha?(char)) -> text(look)
       inside? and (digit?(char) or char in [?-, ?.]) -> number(look)
-      char in [?#, ?/] -> comment(look)
+      char in [?#, ?/] -> Comments.comment(look, &value/1)
       is_quote(char) and first? -> missing_brace(char, look)
       true -> look |> move() |> dispatch(first?)
     end
   end
+
+  defp number(look) do
+    with :text <- Numbers.parse(look), do: text(look)
+  end
+
+  defp text(look), do: Strings.parse(look, &value/1)
 
   defp container(char, look) do
     with true <- not look.tried? and look.context == [] and trailing?(look),
@@ -102,7 +111,7 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
     end
   end
 
-  defp open(?{, look), do: look |> move() |> Objects.parse()
+  defp open(?{, look), do: look |> move() |> object()
   defp open(?[, look), do: look |> move() |> array(?])
 
   # A container that is valid as it stands is taken whole when other text follows it.
@@ -153,16 +162,15 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
     end
   end
 
-  @doc "An array after its opening bracket."
-  @spec array(Look.t(), non_neg_integer) :: parsed
-  def array(look, closing) do
+  # An array after its opening bracket.
+  defp array(look, closing) do
     member? = current(look) == :value
     {items, look, moved} = look |> enter(:array) |> items(closing, member?, [])
     {Enum.reverse(items), look |> leave() |> move(moved)}
   end
 
   defp items(look, closing, member?, items) do
-    look = skip_spaces_and_comments(look)
+    look = Comments.skip_spaces_and_comments(look)
     char = at(look)
 
     cond do
@@ -176,10 +184,10 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
         {items, look, 0}
 
       is_quote(char) and key_ahead?(look, char) ->
-        look |> Objects.parse() |> item(closing, member?, items)
+        look |> object() |> item(closing, member?, items)
 
       is_quote(char) ->
-        look |> Strings.parse() |> item(closing, member?, items)
+        look |> text() |> item(closing, member?, items)
 
       true ->
         look |> value() |> item(closing, member?, items)
@@ -199,7 +207,7 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
   end
 
   defp group(look) do
-    tuple? = tuple?(look)
+    tuple? = Groups.tuple?(look)
 
     case look |> move() |> array(?)) do
       {[value], look} when not tuple? -> {value, look}
@@ -207,188 +215,162 @@ defmodule DSPex.Native.Adapter.Repair.Parser do
     end
   end
 
-  # `(1)` is a value in brackets, `(1,)` and `()` are tuples.
-  defp tuple?(look), do: tuple(look, 1, {0, 0, 0}, nil, 0, false)
+  # An object after its opening brace.
+  defp object(look) do
+    start = look.index
+    inner? = current(look) == :value
+    {object, look} = members(look, [], inner?)
+    look = move(look)
 
-  defp tuple(look, offset, {round, square, curly} = open, quote, slashes, content?) do
-    char = at(look, offset)
-    top? = open == {0, 0, 0}
-    next = fn open, quote, content? -> tuple(look, offset + 1, open, quote, 0, content?) end
-
-    cond do
-      char == nil -> not content?
-      char == ?\\ -> tuple(look, offset + 1, open, quote, slashes + 1, content?)
-      quote != nil -> next.(open, if(char == quote and rem(slashes, 2) == 0, do: nil, else: quote), content?)
-      is_quote(char) and rem(slashes, 2) == 0 -> next.(open, char, content? or top?)
-      char == ?) and top? -> not content?
-      char == ?, and top? -> true
-      true -> next.(nested(char, round, square, curly), nil, content? or (top? and not is_space(char)))
+    case empty(object, look, start) do
+      :keep -> complete(object, look)
+      repaired -> repaired
     end
   end
 
-  defp nested(?(, round, square, curly), do: {round + 1, square, curly}
-  defp nested(?), round, square, curly), do: {max(round - 1, 0), square, curly}
-  defp nested(?[, round, square, curly), do: {round, square + 1, curly}
-  defp nested(?], round, square, curly), do: {round, max(square - 1, 0), curly}
-  defp nested(?{, round, square, curly), do: {round, square, curly + 1}
-  defp nested(?}, round, square, curly), do: {round, square, max(curly - 1, 0)}
-  defp nested(_char, round, square, curly), do: {round, square, curly}
+  # The object is a list of pairs, the latest first.
+  defp members(look, object, inner?) do
+    look = Comments.skip_spaces_and_comments(look)
 
-  # In prose a bracket opens a remark; on a line of its own it may open a value.
-  defp top_level_group?(look), do: line_start?(look, look.index - 1) and value_start?(look) and closes_line?(look)
-
-  defp line_start?(_look, place) when place < 0, do: true
-
-  defp line_start?(look, place) do
-    case at(look, place - look.index) do
-      char when char in [?\n, ?\r] -> true
-      char when is_space(char) -> line_start?(look, place - 1)
-      _other -> false
-    end
-  end
-
-  defp value_start?(look) do
-    offset = scroll(look, 1)
-    char = at(look, offset)
-    word = for step <- 0..4, do: lower(at(look, offset + step))
-
-    cond do
-      char == nil -> false
-      char in [?), ?{, ?[, ?(, ?-, ?.] or is_quote(char) or digit?(char) -> true
-      true -> Enum.take(word, 4) in ['true', 'null', 'none'] or word == 'false'
-    end
-  end
-
-  defp closes_line?(look), do: closes(look, 1, {0, 0, 0}, nil, 0)
-
-  defp closes(look, offset, {round, square, curly} = open, quote, slashes) do
-    char = at(look, offset)
-
-    cond do
-      char == nil ->
-        true
-
-      char == ?\\ ->
-        closes(look, offset + 1, open, quote, slashes + 1)
-
-      quote != nil ->
-        closes(look, offset + 1, open, if(char == quote and rem(slashes, 2) == 0, do: nil, else: quote), 0)
-
-      is_quote(char) and rem(slashes, 2) == 0 ->
-        closes(look, offset + 1, open, char, 0)
-
-      char == ?) and open == {0, 0, 0} ->
-        line_end?(look, offset + 1)
-
-      char == ?) ->
-        closes(look, offset + 1, {round - 1, square, curly}, nil, 0)
-
-      true ->
-        closes(look, offset + 1, nested(char, round, square, curly), nil, 0)
-    end
-  end
-
-  defp line_end?(look, offset) do
-    case at(look, offset) do
-      char when char in [nil, ?\n, ?\r] -> true
-      char when is_space(char) -> line_end?(look, offset + 1)
-      _other -> false
-    end
-  end
-
-  @number [?-, ?., ?e, ?E, ?/, ?,, ?_] ++ Enum.to_list(?0..?9)
-
-  defp number(look) do
-    {digits, stop} = digits(look, current(look) == :array, [])
-
-    if alpha?(at(stop)) do
-      Strings.parse(look)
-    else
-      case digits do
-        [last | rest] when last in [?-, ?+, ?e, ?E, ?/, ?,] -> {rest |> Enum.reverse() |> read(), move(stop, -1)}
-        digits -> {digits |> Enum.reverse() |> read(), stop}
-      end
-    end
-  end
-
-  defp digits(look, array?, done) do
-    char = at(look)
-
-    cond do
-      array? and char == ?, -> {done, look}
-      char == ?_ -> look |> move() |> digits(array?, done)
-      char in @number -> look |> move() |> digits(array?, [char | done])
-      char == ?+ and match?([e | _rest] when e in [?e, ?E], done) -> look |> move() |> digits(array?, [char | done])
-      true -> {done, look}
-    end
-  end
-
-  defp read(digits) do
-    text = List.to_string(digits)
-
-    cond do
-      String.contains?(text, ",") ->
-        text
-
-      String.contains?(text, [".", "e", "E"]) ->
-        with {:ok, value} <- Python.float(text), do: value, else: (:error -> text)
-
-      byte_size(text) < 4300 and text =~ ~r/\A-?\d+\z/ ->
-        String.to_integer(text)
-
-      true ->
-        text
-    end
-  end
-
-  @doc "A comment; at the top level also the value behind it."
-  @spec comment(Look.t()) :: parsed
-  def comment(look) do
-    look = skip_comment(look)
-
-    cond do
-      look.context != [] -> {"", look}
-      at(skip_spaces(look)) in [?#, ?/] -> look |> skip_spaces() |> comment()
-      true -> look |> skip_spaces() |> value()
-    end
-  end
-
-  @spec skip_spaces_and_comments(Look.t()) :: Look.t()
-  def skip_spaces_and_comments(look) do
-    look = skip_spaces(look)
-    char = at(look)
-
-    if char == ?# or (char == ?/ and at(look, 1) in [?/, ?*]),
-      do: look |> skip_comment() |> skip_spaces_and_comments(),
-      else: look
-  end
-
-  defp skip_comment(look) do
-    case {at(look), at(look, 1)} do
-      {?#, _next} -> skip_line(look, [?\n, ?\r] ++ ends(look.context))
-      {?/, ?/} -> skip_line(look, [?\n, ?\r])
-      {?/, ?*} -> look |> move(2) |> skip_block(nil)
-      {?/, _next} -> move(look)
-      _other -> look
-    end
-  end
-
-  defp ends(context) do
-    for {kind, char} <- [array: ?], value: ?}, key: ?:], kind in context, do: char
-  end
-
-  defp skip_line(look, ends) do
-    char = at(look)
-    if char == nil or char in ends, do: look, else: look |> move() |> skip_line(ends)
-  end
-
-  # As in json_repair, the star that opens a block may also close it: `/*/`.
-  defp skip_block(look, last) do
     case at(look) do
-      nil -> look
-      ?/ when last == ?* -> move(look)
-      ?/ when last == nil -> move(look)
-      char -> look |> move() |> skip_block(char)
+      char when char in [nil, ?}] -> {Enum.reverse(object), look}
+      ?, -> look |> move() |> members(object, inner?)
+      ?: -> look |> move() |> member(object, inner?)
+      _other -> member(look, object, inner?)
     end
+  end
+
+  defp member(look, object, inner?) do
+    {key, back, object, look} = key(look, object)
+
+    if :array in look.context and List.keymember?(object, key, 0) and not inner? and Members.split?(look, back),
+      do: {Enum.reverse(object), Members.split(look, back)},
+      else: after_key(Comments.skip_spaces_and_comments(look), key, object, inner?)
+  end
+
+  defp after_key(look, key, object, inner?) do
+    if at(look) in [nil, ?}] do
+      members(look, object, inner?)
+    else
+      {value, look} = look |> move() |> enter(:value) |> member_value()
+      object = Members.put(object, key, value)
+      look = leave(look)
+      look = if at(look) in [?,, ?', ?"], do: move(look), else: look
+
+      if at(look) == ?] and :array in look.context,
+        do: {Enum.reverse(object), move(look, -1)},
+        else: members(look, object, inner?)
+    end
+  end
+
+  defp member_value(look) do
+    look = Comments.skip_spaces_and_comments(look)
+    if at(look) in [?,, ?}], do: {"", look}, else: value(look)
+  end
+
+  defp key(look, object) do
+    {key, back, object, look} = look |> enter(:key) |> read_key(look.index, object)
+    {key, back, object, leave(look)}
+  end
+
+  defp read_key(look, back, object) do
+    case at(look) do
+      nil -> {"", back, object, look}
+      ?[ -> continue(look, object)
+      _other -> named(look, object)
+    end
+  end
+
+  defp continue(look, object) do
+    case merge(look, object) do
+      {object, look} -> read_key(look, look.index, object)
+      :no -> named(look, object)
+    end
+  end
+
+  defp named(look, object) do
+    back = look.index
+
+    case text(look) do
+      {"", look} ->
+        look = Comments.skip_spaces_and_comments(look)
+        if at(look) in [?:, ?}], do: {"", back, object, look}, else: read_key(look, back, object)
+
+      {key, look} when is_binary(key) ->
+        {key, back, object, look}
+
+      # json_repair fails here, and so do its callers.
+      {_other, _look} ->
+        throw(:unsure)
+    end
+  end
+
+  # An array where a key should be continues the array before it.
+  defp merge(look, [{key, rows} | rest]) when is_list(rows) and key != "" do
+    {more, look} = look |> move() |> array(?])
+    look = Comments.skip_spaces_and_comments(look)
+    look = if at(look) == ?,, do: move(look), else: look
+    {[{key, Members.joined(rows, more)} | rest], Comments.skip_spaces_and_comments(look)}
+  end
+
+  defp merge(_look, _object), do: :no
+
+  # `{1, 2}` is a set, `{\"a\": 1}` an object that was escaped once too often.
+  defp empty([], look, start) when look.index - start > 2 do
+    body = slice(look, start, look.index - 1)
+
+    if at(look, -1) == ?} and body |> Comments.without() |> Enum.all?(&is_space/1),
+      do: :keep,
+      else: repaired(look, start)
+  end
+
+  defp empty(_object, _look, _start), do: :keep
+
+  defp repaired(look, start) do
+    attempt = slice(look, start - 1, look.index + 1)
+    body = attempt |> Enum.drop(1) |> Members.drop_brace() |> Enum.drop_while(&is_space/1)
+    plain = body |> Comments.without() |> Enum.drop_while(&is_space/1)
+
+    cond do
+      body == [] -> :keep
+      Members.escaped?(body) -> reparsed(look, start, attempt)
+      plain == [] or Members.colon?(plain) -> :keep
+      true -> as_array(%{look | index: start})
+    end
+  end
+
+  defp reparsed(look, start, attempt) do
+    text = attempt |> List.to_string() |> String.replace("\\\"", "\"") |> String.replace("\\'", "'")
+    chars = slice(look, 0, start - 1) ++ String.to_charlist(text) ++ slice(look, look.index + 1, look.size)
+    {value, look} = %{replace(look, chars) | index: start} |> enter(:key) |> object()
+    {value, defer(leave(look))}
+  end
+
+  defp as_array(look) do
+    {value, look} = look |> enter(:key) |> array(?])
+    {value, defer(leave(look))}
+  end
+
+  defp defer(look), do: %{look | deferred: look.deferred ++ [:key]}
+
+  # Members that follow a closed object after a comma still belong to it.
+  defp complete(object, %Look{context: []} = look) do
+    look = look |> skip_spaces() |> past_comma()
+
+    if is_quote(at(look)) and Members.behind(look, -1) == ?, do
+      {more, look} = object(look)
+      {{Members.added(object, more)}, look}
+    else
+      {{object}, look}
+    end
+  end
+
+  defp complete(object, look) do
+    look = if at(look) == ?} and current(look) == :array, do: move(look), else: look
+    {{object}, look}
+  end
+
+  defp past_comma(look) do
+    if at(look) == ?,, do: look |> move() |> skip_spaces(), else: look
   end
 end

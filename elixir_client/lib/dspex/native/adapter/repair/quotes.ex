@@ -3,15 +3,16 @@ defmodule DSPex.Native.Adapter.Repair.Quotes do
   # Whether a quote inside a text ends it, by what stands behind it.
 
   import DSPex.Native.Adapter.Repair.Look
-  import DSPex.Native.Adapter.Repair.Strings, only: [outer: 1, only_spaces?: 2]
+  import DSPex.Native.Adapter.Repair.Text, only: [outer: 1]
 
   alias DSPex.Native.Adapter.Repair.Ahead
-  alias DSPex.Native.Adapter.Repair.Body
   alias DSPex.Native.Adapter.Repair.Look
-  alias DSPex.Native.Adapter.Repair.Strings
+  alias DSPex.Native.Adapter.Repair.Text
+
+  @type step :: {:next, Text.t(), Look.t()} | {:stop, Text.t(), Look.t()}
 
   @doc "The next step of the body; `{:next, …}` with the place unmoved lets the quote end the text."
-  @spec judge(Strings.t(), Look.t(), Look.code()) :: Body.step()
+  @spec judge(Text.t(), Look.t(), Look.code()) :: step
   def judge(state, look, char) do
     cond do
       state.doubled? and at(look, 1) == outer(state) -> {:next, state, move(look)}
@@ -21,7 +22,7 @@ defmodule DSPex.Native.Adapter.Repair.Quotes do
     end
   end
 
-  defp keep(state, look, char), do: {:next, Body.add(state, [char]), move(look)}
+  defp keep(state, look, char), do: {:next, Text.add(state, [char]), move(look)}
   defp leave(state, look), do: {:next, state, look}
 
   # A bare value runs into the quote of the next key.

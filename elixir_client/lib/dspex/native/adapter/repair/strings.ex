@@ -3,34 +3,23 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
   # Texts of json_repair: where one begins, in which quotes, and what ends it. The body is read in `Body`.
 
   import DSPex.Native.Adapter.Repair.Look
+  import DSPex.Native.Adapter.Repair.Text, only: [outer: 1]
   import DSPex.Native.Python, only: [is_space: 1]
 
   alias DSPex.Native.Adapter.Repair.Body
+  alias DSPex.Native.Adapter.Repair.Comments
   alias DSPex.Native.Adapter.Repair.Look
-  alias DSPex.Native.Adapter.Repair.Parser
-
-  # `text` is reversed, `right` a stack whose last is the outer delimiter.
-  defstruct left: ?",
-            right: [?"],
-            text: [],
-            length: 0,
-            bare?: false,
-            doubled?: false,
-            unmatched?: false,
-            pending?: false,
-            stack: [],
-            no_delimiter?: false,
-            braces: 0,
-            class: nil
-
-  @type t :: %__MODULE__{}
+  alias DSPex.Native.Adapter.Repair.Text
+  alias DSPex.Native.Python
 
   @literals [{'true', true}, {'false', false}, {'null', nil}, {'none', nil}]
 
-  @doc "A text, or the literal or fenced JSON that stands in its place."
-  @spec parse(Look.t()) :: Parser.parsed()
-  def parse(look) do
-    if at(look) in [?#, ?/], do: Parser.comment(look), else: look |> to_start() |> start()
+  @type parsed :: {Python.value(), Look.t()}
+
+  @doc "A text, or the literal or fenced JSON that stands in its place; `value` reads a value."
+  @spec parse(Look.t(), (Look.t() -> parsed)) :: parsed
+  def parse(look, value) do
+    if at(look) in [?#, ?/], do: Comments.comment(look, value), else: look |> to_start() |> start(value)
   end
 
   defp to_start(look) do
@@ -38,11 +27,11 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
     if char == nil or is_quote(char) or alnum?(char), do: look, else: look |> move() |> to_start()
   end
 
-  defp start(look) do
+  defp start(look, value) do
     char = at(look)
 
     with :no <- ended(char, look), :no <- simple(char, look), :no <- literal(char, look) do
-      look |> opened(char) |> fenced()
+      look |> opened(char) |> fenced(value)
     end
   end
 
@@ -89,19 +78,19 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
 
   defp opened(look, char) do
     cond do
-      char == ?' -> {%__MODULE__{left: ?', right: [?']}, move(look)}
-      char == ?“ -> {%__MODULE__{left: ?“, right: [?”]}, move(look)}
-      is_quote(char) -> {%__MODULE__{}, move(look)}
-      true -> {%__MODULE__{bare?: true}, look}
+      char == ?' -> {%Text{left: ?', right: [?']}, move(look)}
+      char == ?“ -> {%Text{left: ?“, right: [?”]}, move(look)}
+      is_quote(char) -> {%Text{}, move(look)}
+      true -> {%Text{bare?: true}, look}
     end
   end
 
   # ```json … ``` inside a text is read as JSON.
-  defp fenced({state, look}) do
+  defp fenced({state, look}, value) do
     stop = if slice(look, look.index, look.index + 7) == '```json', do: skip_to(look, ?`, 7)
 
     if stop && slice(look, look.index + stop, look.index + stop + 3) == '```',
-      do: look |> move(7) |> Parser.value(),
+      do: look |> move(7) |> value.(),
       else: doubled(state, look)
   end
 
@@ -125,7 +114,7 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
         Body.read(%{state | doubled?: true}, move(look))
 
       at(look, stop) == outer(state) and quoted_span?(state, look, stop) ->
-        Body.read(%{Body.add(state, [state.left]) | unmatched?: true}, move(look))
+        Body.read(%{Text.add(state, [state.left]) | unmatched?: true}, move(look))
 
       true ->
         mistaken(state, look, at(look, scroll(look, 1)))
@@ -147,13 +136,4 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
       true -> Body.read(state, move(look))
     end
   end
-
-  @doc "The delimiter that ends the whole text."
-  @spec outer(t) :: non_neg_integer
-  def outer(%__MODULE__{right: right}), do: List.last(right)
-
-  @doc "Whether only white space stands between the place and an offset."
-  @spec only_spaces?(Look.t(), integer) :: boolean
-  def only_spaces?(look, stop),
-    do: stop <= 1 or Enum.all?(1..(stop - 1), &(at(look, &1) |> then(fn char -> char == nil or is_space(char) end)))
 end

@@ -2,7 +2,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   @moduledoc false
   # Dates, times, durations, decimals and UUIDs; results are tagged texts in ISO 8601.
 
-  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Python
 
   @date ~S"(\d{4})-(\d{2})-(\d{2})"
@@ -14,7 +14,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   @watershed 20_000_000_000
 
   @doc false
-  @spec run(Python.value(), String.t()) :: Validate.result()
+  @spec run(Python.value(), String.t()) :: Outcome.result()
   def run({tag, _text} = value, name) when tag in [:datetime, :date, :time, :timedelta, :decimal, :uuid],
     do: if(fits?(tag, name), do: {:ok, value, 2, nil}, else: converted(value, name))
 
@@ -29,10 +29,10 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
 
   defp converted({:date, text}, "datetime.datetime"), do: lax({:datetime, text <> "T00:00:00"})
   defp converted({:datetime, text} = value, "datetime.date"), do: result(date(text), value, "a date is expected")
-  defp converted(value, name), do: Validate.wrong("a value of #{name} is expected", value)
+  defp converted(value, name), do: Outcome.wrong("a value of #{name} is expected", value)
 
   defp result({:ok, value}, _given, _what), do: lax(value)
-  defp result(:error, given, what), do: Validate.wrong(what, given)
+  defp result(:error, given, what), do: Outcome.wrong(what, given)
 
   defp lax(value), do: {:ok, value, 0, nil}
 

@@ -2,11 +2,11 @@ defmodule DSPex.Native.Adapter.Validate.Limits do
   @moduledoc false
   # What `Field(…)` says about a value, checked after the coercion.
 
-  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Python
 
   @doc false
-  @spec check(Validate.result(), [tuple]) :: Validate.result()
+  @spec check(Outcome.result(), [tuple]) :: Outcome.result()
   def check({:error, problems}, _metadata), do: {:error, problems}
 
   def check({:ok, value, _exact, _count} = result, metadata) do

@@ -2,8 +2,9 @@ defmodule DSPex.Native.Adapter.Validate.Models do
   @moduledoc false
   # Models that were registered as JSON Schema, as pydantic writes it: properties with types, defaults, references.
 
-  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Python
+  alias DSPex.Native.Signature.Type
 
   @formats %{
     "date-time" => {:class, "datetime.datetime"},
@@ -28,49 +29,53 @@ defmodule DSPex.Native.Adapter.Validate.Models do
     "pattern" => "pattern"
   }
 
+  # Checks a value against a type, at a depth: the layer above, which knows all types.
+  @typep check :: (Python.value(), Type.t(), non_neg_integer -> Outcome.result())
+
   @doc "A value against a registered model."
-  @spec run(Python.value(), map, non_neg_integer) :: Validate.result()
-  def run(value, %{schema: {pairs}} = definition, depth) do
-    defs = member(pairs, "$defs", {[]})
-    schema({pairs}, value, definition.name, defs, depth)
+  @spec run(Python.value(), map, non_neg_integer, check) :: Outcome.result()
+  def run(value, %{schema: {pairs}} = definition, depth, check) do
+    scope = %{defs: member(pairs, "$defs", {[]}), depth: depth, check: check}
+    schema({pairs}, value, definition.name, scope)
   end
 
   @doc "A value against a schema inside a model."
-  @spec resolve(Python.value(), {:ref, tuple, tuple}, non_neg_integer) :: Validate.result()
-  def resolve(value, {:ref, schema, defs}, depth), do: schema(schema, value, nil, defs, depth)
+  @spec resolve(Python.value(), {:ref, tuple, tuple}, non_neg_integer, check) :: Outcome.result()
+  def resolve(value, {:ref, schema, defs}, depth, check),
+    do: schema(schema, value, nil, %{defs: defs, depth: depth, check: check})
 
   # Schemas may point to themselves without reading anything of the value.
-  defp schema(_schema, _value, _name, _defs, depth) when depth > 200,
+  defp schema(_schema, _value, _name, %{depth: depth}) when depth > 200,
     do: {:error, [{[], "the value or its schema is nested too deeply"}]}
 
-  defp schema({pairs}, value, name, defs, depth) do
+  defp schema({pairs}, value, name, scope) do
     case {member(pairs, "$ref", nil), member(pairs, "properties", nil)} do
-      {"#/$defs/" <> target, _properties} -> referred(target, value, defs, depth)
-      {nil, {properties}} -> object(pairs, properties, value, member(pairs, "title", name), defs, depth)
-      {_ref, _none} -> Validate.run(value, type({pairs}, defs), depth)
+      {"#/$defs/" <> target, _properties} -> referred(target, value, scope)
+      {nil, {properties}} -> object(pairs, properties, value, member(pairs, "title", name), scope)
+      {_ref, _none} -> check(value, type({pairs}, scope.defs), scope)
     end
   end
 
-  defp referred(target, value, {defs}, depth) do
+  defp referred(target, value, %{defs: {defs}} = scope) do
     case List.keyfind(defs, target, 0) do
-      {_name, schema} when is_tuple(schema) -> named(schema, value, target, {defs}, depth)
+      {_name, schema} when is_tuple(schema) -> named(schema, value, target, scope)
       _none -> {:error, [{[], "the schema points to #{target}, which it does not define"}]}
     end
   end
 
-  defp named({pairs} = schema, value, name, defs, depth) do
+  defp named({pairs} = schema, value, name, scope) do
     case member(pairs, "enum", nil) do
       values when is_list(values) ->
-        Validate.run(value, {:enum, %{name: name, members: Enum.map(values, &{&1, &1})}}, depth)
+        check(value, {:enum, %{name: name, members: Enum.map(values, &{&1, &1})}}, scope)
 
       nil ->
-        schema(schema, value, name, defs, depth + 1)
+        schema(schema, value, name, %{scope | depth: scope.depth + 1})
     end
   end
 
-  defp object(pairs, properties, {given}, name, defs, depth) when is_list(given) do
+  defp object(pairs, properties, {given}, name, scope) when is_list(given) do
     required = member(pairs, "required", [])
-    results = Enum.map(properties, fn {key, schema} -> {key, property(schema, key, given, required, defs, depth)} end)
+    results = Enum.map(properties, fn {key, schema} -> {key, property(schema, key, given, required, scope)} end)
     extra = extra(pairs, properties, given)
 
     case for({_key, {:error, problems}} <- results, problem <- problems, do: problem) ++ extra do
@@ -83,21 +88,23 @@ defmodule DSPex.Native.Adapter.Validate.Models do
     end
   end
 
-  defp object(_pairs, _properties, {:model, name, _given} = value, name, _defs, _depth), do: {:ok, value, 2, nil}
+  defp object(_pairs, _properties, {:model, name, _given} = value, name, _scope), do: {:ok, value, 2, nil}
 
-  defp object(_pairs, _properties, value, name, _defs, _depth),
-    do: Validate.wrong("an object (#{name}) is expected", value)
+  defp object(_pairs, _properties, value, name, _scope),
+    do: Outcome.wrong("an object (#{name}) is expected", value)
+
+  defp check(value, type, %{check: check, depth: depth}), do: check.(value, type, depth)
 
   defp made(nil, values), do: {values}
   defp made(name, values), do: {:model, name, values}
 
-  defp property(schema, key, given, required, defs, depth) do
+  defp property(schema, key, given, required, scope) do
     case List.keyfind(given, key, 0) do
       {_key, value} ->
-        value |> Validate.run({:ref, schema, defs}, depth) |> located(key)
+        value |> check({:ref, schema, scope.defs}, scope) |> located(key)
 
       nil ->
-        if key in required, do: {:error, [{[key], "this field is missing"}]}, else: {:ok, default(schema, defs, depth)}
+        if key in required, do: {:error, [{[key], "this field is missing"}]}, else: {:ok, default(schema, scope)}
     end
   end
 
@@ -105,10 +112,10 @@ defmodule DSPex.Native.Adapter.Validate.Models do
   defp located({:error, problems}, key), do: {:error, Enum.map(problems, fn {path, text} -> {[key | path], text} end)}
 
   # The schema holds defaults as JSON: an enum's member stands there as its value.
-  defp default({pairs} = schema, defs, depth) do
+  defp default({pairs} = schema, scope) do
     value = member(pairs, "default", implied(pairs))
 
-    case Validate.run(value, {:ref, {List.keydelete(pairs, "default", 0)}, defs}, depth) do
+    case check(value, {:ref, {List.keydelete(pairs, "default", 0)}, scope.defs}, scope) do
       {:ok, value, _exact, _count} when is_tuple(schema) -> value
       {:error, _problems} -> value
     end

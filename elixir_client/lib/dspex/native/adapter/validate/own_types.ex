@@ -3,46 +3,47 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
   # DSPy's own types, each with what its validator takes.
 
   alias DSPex.Native.Adapter.Repair
-  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Python
+  alias DSPex.Native.Signature.Type
 
-  @doc false
-  @spec run(Python.value(), String.t(), non_neg_integer) :: Validate.result()
-  def run({:dspy, name, _pairs} = value, name, _depth), do: {:ok, value, 2, nil}
-  def run(text, "Code", _depth) when is_binary(text), do: made("Code", [{"code", code(text)}])
-  def run({pairs} = value, "Code", _depth), do: member(pairs, "code", value, &made("Code", [{"code", code(&1)}]))
-  def run(text, "Reasoning", _depth) when is_binary(text), do: made("Reasoning", [{"content", text}])
+  @doc "A value against one of DSPy's types; `check` is the layer above, which knows all types."
+  @spec run(Python.value(), String.t(), (Python.value(), Type.t() -> Outcome.result())) :: Outcome.result()
+  def run({:dspy, name, _pairs} = value, name, _check), do: {:ok, value, 2, nil}
+  def run(text, "Code", _check) when is_binary(text), do: made("Code", [{"code", code(text)}])
+  def run({pairs} = value, "Code", _check), do: member(pairs, "code", value, &made("Code", [{"code", code(&1)}]))
+  def run(text, "Reasoning", _check) when is_binary(text), do: made("Reasoning", [{"content", text}])
 
-  def run({pairs} = value, "Reasoning", _depth),
+  def run({pairs} = value, "Reasoning", _check),
     do: member(pairs, "content", value, &made("Reasoning", [{"content", &1}]))
 
-  def run({[{"url", url}]} = value, "Image", _depth) when is_binary(url) do
+  def run({[{"url", url}]} = value, "Image", _check) when is_binary(url) do
     url = Python.strip(url)
 
     if url?(url),
       do: made("Image", [{"url", url}]),
-      else: Validate.wrong("an image's URL or data URI is expected", value)
+      else: Outcome.wrong("an image's URL or data URI is expected", value)
   end
 
-  def run({[{"messages", messages}]} = value, "History", _depth) when is_list(messages) do
+  def run({[{"messages", messages}]} = value, "History", _check) when is_list(messages) do
     if Enum.all?(messages, &match?({pairs} when is_list(pairs), &1)),
       do: made("History", [{"messages", messages}]),
-      else: Validate.wrong("a history's messages are objects", value)
+      else: Outcome.wrong("a history's messages are objects", value)
   end
 
-  def run(value, "ToolCalls", _depth), do: tool_calls(value)
-  def run(value, "ToolCallResults", depth), do: results(value, depth)
-  def run({pairs}, "Audio", _depth), do: plain("Audio", pairs, ~w(data audio_format), ~w(data audio_format))
-  def run({pairs}, "File", _depth), do: plain("File", pairs, [], ~w(file_data file_id filename))
-  def run({pairs}, "Type", _depth), do: made("Type", pairs)
-  def run(value, name, _depth), do: Validate.wrong("a value of dspy.#{name} is expected", value)
+  def run(value, "ToolCalls", _check), do: tool_calls(value)
+  def run(value, "ToolCallResults", check), do: results(value, check)
+  def run({pairs}, "Audio", _check), do: plain("Audio", pairs, ~w(data audio_format), ~w(data audio_format))
+  def run({pairs}, "File", _check), do: plain("File", pairs, [], ~w(file_data file_id filename))
+  def run({pairs}, "Type", _check), do: made("Type", pairs)
+  def run(value, name, _check), do: Outcome.wrong("a value of dspy.#{name} is expected", value)
 
   defp made(name, pairs), do: {:ok, {:dspy, name, pairs}, 0, length(pairs)}
 
   defp member(pairs, key, value, make) do
     case List.keyfind(pairs, key, 0) do
       {^key, text} when is_binary(text) -> make.(text)
-      _other -> Validate.wrong("an object with the text `#{key}` is expected", value)
+      _other -> Outcome.wrong("an object with the text `#{key}` is expected", value)
     end
   end
 
@@ -52,7 +53,7 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
 
     if keys != [] and required -- keys == [] and keys -- known == [] and texts?,
       do: made(name, for(key <- known, do: {key, pairs |> List.keyfind(key, 0, {key, nil}) |> elem(1)})),
-      else: Validate.wrong("an object with #{Enum.join(known, ", ")} is expected", {pairs})
+      else: Outcome.wrong("an object with #{Enum.join(known, ", ")} is expected", {pairs})
   end
 
   defp url?("data:" <> _data), do: true
@@ -81,7 +82,7 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
 
   defp tool_calls(value), do: no_calls(value)
 
-  defp no_calls(value), do: Validate.wrong("a list of tool calls is expected", value)
+  defp no_calls(value), do: Outcome.wrong("a list of tool calls is expected", value)
 
   defp call?({pairs}) when is_list(pairs) do
     has? = &List.keymember?(pairs, &1, 0)
@@ -149,21 +150,21 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
              {"type", "object"}
            ]}
 
-  defp results(items, depth) when is_list(items) do
-    case Validate.run(items, {:list, [{:ref, @result, {[]}}]}, depth) do
+  defp results(items, check) when is_list(items) do
+    case check.(items, {:list, [{:ref, @result, {[]}}]}) do
       {:ok, items, _exact, _count} -> made("ToolCallResults", [{"tool_call_results", items}])
       {:error, problems} -> {:error, problems}
     end
   end
 
-  defp results({pairs} = value, depth) do
+  defp results({pairs} = value, check) do
     cond do
-      items = get(pairs, "tool_call_results") -> results(items, depth)
-      List.keymember?(pairs, "name", 0) and List.keymember?(pairs, "value", 0) -> results([value], depth)
-      true -> Validate.wrong("results of tool calls are expected", value)
+      items = get(pairs, "tool_call_results") -> results(items, check)
+      List.keymember?(pairs, "name", 0) and List.keymember?(pairs, "value", 0) -> results([value], check)
+      true -> Outcome.wrong("results of tool calls are expected", value)
     end
   end
 
-  defp results({:dspy, "ToolCallResults", pairs}, depth), do: results({pairs}, depth)
-  defp results(value, _depth), do: Validate.wrong("results of tool calls are expected", value)
+  defp results({:dspy, "ToolCallResults", pairs}, check), do: results({pairs}, check)
+  defp results(value, _check), do: Outcome.wrong("results of tool calls are expected", value)
 end

@@ -2,17 +2,17 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   @moduledoc false
   # Texts, numbers, booleans, None.
 
-  alias DSPex.Native.Adapter.Validate
+  alias DSPex.Native.Adapter.Validate.Outcome
   alias DSPex.Native.Python
 
   @true_words ~w(1 on t true y yes)
   @false_words ~w(0 off f false n no)
 
   @doc false
-  @spec run(Python.value(), atom) :: Validate.result()
+  @spec run(Python.value(), atom) :: Outcome.result()
   def run(value, :any), do: {:ok, value, 0, nil}
   def run(nil, type) when type in [:none, :none_value], do: exact(nil)
-  def run(value, type) when type in [:none, :none_value], do: Validate.wrong("None is expected", value)
+  def run(value, type) when type in [:none, :none_value], do: Outcome.wrong("None is expected", value)
   def run(value, :str) when is_binary(value), do: exact(value)
   def run({:bytes, bytes} = value, :str), do: if(String.valid?(bytes), do: lax(bytes), else: text(value))
   def run(value, :str), do: text(value)
@@ -30,22 +30,22 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   def run(false, :float), do: lax(0.0)
   def run(value, :float) when is_binary(value), do: number(value)
   def run({:decimal, text}, :float), do: number(text)
-  def run(value, :float), do: Validate.wrong("a number is expected", value)
+  def run(value, :float), do: Outcome.wrong("a number is expected", value)
   def run(value, :bool) when is_boolean(value), do: exact(value)
   def run(value, :bool) when is_number(value) and (value == 0 or value == 1), do: lax(value == 1)
   def run(value, :bool) when is_binary(value), do: word(value)
-  def run(value, :bool), do: Validate.wrong("a boolean is expected", value)
+  def run(value, :bool), do: Outcome.wrong("a boolean is expected", value)
   def run({:bytes, _bytes} = value, :bytes), do: exact(value)
   def run(value, :bytes) when is_binary(value), do: lax({:bytes, value})
-  def run(value, :bytes), do: Validate.wrong("bytes are expected", value)
+  def run(value, :bytes), do: Outcome.wrong("bytes are expected", value)
   def run(value, :complex) when is_number(value) or is_binary(value), do: lax(value)
-  def run(value, :complex), do: Validate.wrong("a number is expected", value)
+  def run(value, :complex), do: Outcome.wrong("a number is expected", value)
 
   defp exact(value), do: {:ok, value, 2, nil}
   defp lax(value), do: {:ok, value, 0, nil}
 
-  defp text(value), do: Validate.wrong("a text is expected", value)
-  defp whole(value), do: Validate.wrong("a whole number is expected", value)
+  defp text(value), do: Outcome.wrong("a text is expected", value)
+  defp whole(value), do: Outcome.wrong("a whole number is expected", value)
 
   # Underscores between digits and a fraction of zeros are taken, exponents are not.
   defp digits(value) do
@@ -69,7 +69,7 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   defp named(word) when word in ~w(-inf -infinity), do: :neg_infinity
   defp named(_word), do: nil
 
-  defp found(nil, value), do: Validate.wrong("a number is expected", value)
+  defp found(nil, value), do: Outcome.wrong("a number is expected", value)
   defp found(number, _value), do: lax(number)
 
   defp to_float(value) do
@@ -82,7 +82,7 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
     case String.downcase(value) do
       word when word in @true_words -> lax(true)
       word when word in @false_words -> lax(false)
-      _other -> Validate.wrong("a boolean is expected", value)
+      _other -> Outcome.wrong("a boolean is expected", value)
     end
   end
 end
