@@ -37,6 +37,8 @@ class Watcher(Protocol):
 
     def status(self) -> dict[str, Any]: ...
 
+    def stop(self) -> None: ...
+
 
 class WorkerOperations:
     """Handlers over one engine, which arrives after the first clients do.
@@ -59,6 +61,11 @@ class WorkerOperations:
         """Give the handlers their engine; requests wait for it until then."""
         self._engine = engine
         self._programs = ProgramCache(engine, self._settings.max_programs)
+
+    def stop_watching(self) -> None:
+        """Look no more at memory and the event loop: the worker ends."""
+        if self.monitor is not None:
+            self.monitor.stop()
 
     def abandoned_threads(self) -> int:
         """Return how many threads of cancelled calls still run in the engine."""

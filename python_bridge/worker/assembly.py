@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 from python_bridge.services.dispatch import Dispatcher
-from python_bridge.services.limits.monitor import Monitor
-from python_bridge.services.limits.policy import RecyclePolicy
 from python_bridge.services.observability.logs import name_worker
 from python_bridge.services.observability.operations import Observability
 from python_bridge.services.observability.redaction import Redactor, secrets_of
@@ -24,12 +22,11 @@ class Services:
     dispatcher: Dispatcher
     operations: WorkerOperations
     sessions: SessionService
-    monitor: Monitor
     observability: Observability
 
     async def close(self) -> None:
         """Finish what is being committed, and close the store."""
-        self.monitor.stop()
+        self.operations.stop_watching()
         self.observability.close()
         await self.sessions.close()
 
@@ -46,12 +43,16 @@ def assemble(settings: Settings) -> Services:
     dispatcher.declare(declared_features(settings))
     observability.attach(dispatcher)
     name_worker(dispatcher.identity.worker_id)
-    monitor = operations.monitor = _monitor(dispatcher, operations, settings)
-    return Services(dispatcher, operations, sessions, monitor, observability)
+    # Its imports come after the first client has its answer to initialize: starts are measured in milliseconds.
+    dispatcher.greeted.add_done_callback(lambda _: _watch(dispatcher, operations, settings))
+    return Services(dispatcher, operations, sessions, observability)
 
 
-def _monitor(dispatcher: Dispatcher, operations: WorkerOperations, settings: Settings) -> Monitor:
-    monitor = Monitor(
+def _watch(dispatcher: Dispatcher, operations: WorkerOperations, settings: Settings) -> None:
+    from python_bridge.services.limits.monitor import Monitor
+    from python_bridge.services.limits.policy import RecyclePolicy
+
+    monitor = operations.monitor = Monitor(
         dispatcher,
         RecyclePolicy.of(settings),
         operations.abandoned_threads,
@@ -59,7 +60,6 @@ def _monitor(dispatcher: Dispatcher, operations: WorkerOperations, settings: Set
         grace_ms=settings.recycle_grace_ms,
     )
     monitor.start()
-    return monitor
 
 
 def session_settings(settings: Settings) -> SessionSettings:

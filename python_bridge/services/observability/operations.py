@@ -1,21 +1,23 @@
 """`telemetry/configure`, and `debug.dump` and `debug.profile` of workers in debug mode."""
 
 import logging
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.protocol.operations import Nothing
 from python_bridge.services.call import Call
 from python_bridge.services.conversation import Conversation
 from python_bridge.services.dispatch import Dispatcher, Operation, Way
-from python_bridge.services.observability import debugging
-from python_bridge.services.observability.forward import ForwardHandler
 from python_bridge.services.observability.logs import LEVELS
 from python_bridge.services.observability.observer import Observer
 from python_bridge.services.observability.redaction import Redactor
 from python_bridge.services.observability.subscription import EVENTS, Subscription, Wanted
 from python_bridge.services.observability.traces import configured_tracer
 from python_bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from python_bridge.services.observability.forward import ForwardHandler
 
 _GROUPS = tuple(dict.fromkeys(name.partition(".")[0] for name in EVENTS))
 _MAX_PROFILE_MS = 60_000
@@ -31,14 +33,9 @@ class TelemetryParams:
 
 
 @dataclass(slots=True)
-class DumpParams:
-    pass
-
-
-@dataclass(slots=True)
 class ProfileParams:
     duration_ms: int = 1000
-    format: str = field(default="text")
+    format: str = "text"
 
 
 class Observability:
@@ -56,7 +53,7 @@ class Observability:
         """Return the operations by method; those that show the inside exist in debug mode only."""
         table = {"telemetry/configure": Operation(TelemetryParams, self.configure, Way.CONTROL)}
         if self._settings.debug:
-            table["debug.dump"] = Operation(DumpParams, self.dump, Way.CONTROL)
+            table["debug.dump"] = Operation(Nothing, self.dump, Way.CONTROL)
             table["debug.profile"] = Operation(ProfileParams, self.profile)
         return table
 
@@ -90,9 +87,11 @@ class Observability:
         names = [name for name in EVENTS if wanted.takes(name)] if params.enabled else []
         return {"enabled": params.enabled, "sample": wanted.sample, "events": names}
 
-    def dump(self, conversation: Conversation, params: DumpParams) -> dict[str, Any]:
+    def dump(self, conversation: Conversation, params: Nothing) -> dict[str, Any]:
         """Show tasks and threads; answered on the control path, also by a worker that is busy."""
-        return debugging.dump(conversation.dispatcher.loop)
+        from python_bridge.services.observability.debugging import dump  # few workers are ever looked into
+
+        return dump(conversation.dispatcher.loop)
 
     async def profile(self, call: Call, params: ProfileParams) -> dict[str, Any]:
         """Show where the loop's thread spends its time."""
@@ -102,7 +101,9 @@ class Observability:
         if params.format not in _FORMS:
             text = f"format of debug.profile must be one of {', '.join(_FORMS)}, it is {params.format!r:.40}"
             raise BridgeError("invalid_request", text)
-        report = await debugging.profile(params.duration_ms / 1000, params.format)
+        from python_bridge.services.observability.debugging import profile
+
+        report = await profile(params.duration_ms / 1000, params.format)
         return {"format": params.format, "report": report}
 
     # -- listeners --------------------------------------------------------------------------------------------
@@ -114,6 +115,8 @@ class Observability:
     def _forward_logs(self, conversation: Conversation, level: str | None) -> None:
         if level is None:
             return
+        from python_bridge.services.observability.forward import ForwardHandler
+
         root, number = logging.getLogger(), logging.getLevelNamesMapping()[level.upper()]
         if self._forward is None:
             self._root_level = root.level
@@ -145,4 +148,4 @@ def _read_wanted(params: TelemetryParams) -> Wanted:
     return Wanted(params.sample, tuple(dict.fromkeys((*events, "telemetry"))))
 
 
-__all__ = ["DumpParams", "Observability", "ProfileParams", "TelemetryParams"]
+__all__ = ["Observability", "ProfileParams", "TelemetryParams"]

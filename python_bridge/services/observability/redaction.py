@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -12,13 +13,20 @@ REDACTED = "[redacted]"
 _MAX_LEVELS = 8
 _MIN_SECRET = 6  # shorter ones would blot out ordinary text
 _NAME = r"(?:api[-_]?key|access[-_]?key|private[-_]?key|token|secret|password|passwd|authorization|cookie|credentials?)"
-_SECRET_NAME = re.compile(_NAME + "$", re.IGNORECASE)
-_PATTERNS = [
-    (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
-    (re.compile(r"\b(?:sk|pk|rk|ghp|xox[abp])[-_][A-Za-z0-9_-]{8,}"), REDACTED),
-    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{REDACTED}@"),
-    (re.compile(rf"({_NAME}[\"']?\s*[=:]\s*[\"']?)(?!Bearer|Basic|\[)[^\s\"',;&}}]+", re.IGNORECASE), rf"\1{REDACTED}"),
-]
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Compiled with the first text: a worker that has nothing to say starts without them."""
+    return [
+        (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{4,}", re.IGNORECASE), rf"\1 {REDACTED}"),
+        (re.compile(r"\b(?:sk|pk|rk|ghp|xox[abp])[-_][A-Za-z0-9_-]{8,}"), REDACTED),
+        (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), rf"\1{REDACTED}@"),
+        (
+            re.compile(rf"({_NAME}[\"']?\s*[=:]\s*[\"']?)(?!Bearer|Basic|\[)[^\s\"',;&}}]+", re.IGNORECASE),
+            rf"\1{REDACTED}",
+        ),
+    ]
 
 
 class Redactor:
@@ -36,7 +44,7 @@ class Redactor:
         """Return `text` without secrets."""
         if self._known is not None:
             text = self._known.sub(REDACTED, text)
-        for pattern, replacement in _PATTERNS:
+        for pattern, replacement in _patterns():
             text = pattern.sub(replacement, text)
         return text
 
@@ -62,7 +70,7 @@ class Redactor:
 
 def is_secret_name(name: str) -> bool:
     """Return whether a member of this name holds a secret: ``api_key``, ``Authorization``, but not ``max_tokens``."""
-    return _SECRET_NAME.search(name) is not None
+    return re.search(_NAME + "$", name, re.IGNORECASE) is not None
 
 
 def secrets_of(settings: Settings, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -12,14 +12,14 @@ from typing import Any
 
 from python_bridge.errors import BridgeError
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+_TRACEPARENT = r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 _INVALID_VERSION = "ff"
 _SHORT = 55
 
 
 def read_traceparent(traceparent: str | None) -> tuple[str, str] | None:
     """Return trace id and parent id of a W3C traceparent; a wrong one is ignored, as if it were absent."""
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    match = re.fullmatch(_TRACEPARENT, traceparent) if traceparent else None
     if match is None:
         return None
     version, trace, parent, _ = match.groups()
