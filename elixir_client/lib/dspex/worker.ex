@@ -181,8 +181,8 @@ defmodule DSPex.Worker do
 
   defp event(:info, {:forked, ref, {:error, error}}, :forking, %{fork: ref} = data), do: retry_later(data, error)
   defp event(:info, {:forked, _ref, _outcome}, _state, data), do: {:keep, data}
-  defp event(:info, {:cause, ref, error}, :down, %{diagnosis: ref} = data), do: {:keep, explain(data, error)}
-  defp event(:info, {:cause, _ref, _error}, _state, data), do: {:keep, data}
+  defp event(:info, {:cause, _ref, _error}, :ready, data), do: {:keep, %{data | diagnosis: nil}}
+  defp event(:info, {:cause, _ref, error}, _state, data), do: {:keep, explain(data, error)}
   defp event(:info, {:EXIT, _pid, _reason} = message, state, data), do: transport_event(message, state, data)
   defp event(:info, message, state, data), do: transport_event(message, state, data)
 
@@ -352,7 +352,6 @@ defmodule DSPex.Worker do
     react(rest, state, data, actions)
   end
 
-  # A handshake message at the wrong time changes nothing.
   defp react([_other | rest], state, data, actions), do: react(rest, state, data, actions)
 
   defp tool_ended(id, outcome, data) do
@@ -501,6 +500,12 @@ defmodule DSPex.Worker do
   defp next_start(true, %{attempt: 0} = backoff), do: {0, %{backoff | attempt: 1}}
   defp next_start(_was_ready?, backoff), do: Backoff.next(backoff)
 
+  # One diagnosis at a time: it takes longer than a quick back-off.
+  defp diagnose(%{diagnosis: ref} = data, {:diagnose, _reason}) when ref != nil, do: data
+
+  defp diagnose(%{config: %{transport: _given}} = data, {:diagnose, reason}),
+    do: explain(data, Error.new(:unavailable, "the worker cannot start: #{reason}"))
+
   defp diagnose(data, {:diagnose, reason}) do
     owner = self()
     ref = make_ref()
@@ -578,7 +583,6 @@ defmodule DSPex.Worker do
     if batched >= @batch or idle?() do
       case data.module.send(data.transport, data.out) do
         {:ok, transport} -> %{data | transport: transport, out: [], batched: 0}
-        # The message that says so is on its way.
         {:error, :closed} -> %{data | out: [], batched: 0}
       end
     else

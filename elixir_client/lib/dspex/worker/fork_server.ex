@@ -57,9 +57,8 @@ defmodule DSPex.Worker.ForkServer do
   @impl GenServer
   def handle_info(:start, %{transport: nil} = state), do: {:noreply, start(state)}
 
-  def handle_info({:cause, %Error{} = cause}, %{transport: nil} = state),
-    do: {:noreply, fail_waiting(%{state | cause: cause}, cause)}
-
+  def handle_info({:cause, _cause}, %{connection: %{phase: :ready}} = state), do: {:noreply, state}
+  def handle_info({:cause, cause}, state), do: {:noreply, fail_waiting(%{state | cause: cause}, cause)}
   def handle_info(:too_slow, %{connection: %{phase: :ready}} = state), do: {:noreply, state}
   def handle_info(:too_slow, %{transport: %{}} = state), do: {:noreply, lost(state, "it did not become ready in time")}
 
