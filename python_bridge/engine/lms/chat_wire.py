@@ -36,6 +36,7 @@ class ChatWire:
         self._model = model
         self._provider, _, self._wire_model = model.partition("/")
         self._timeout = timeout or _READ_TIMEOUT
+        self.url = url
         self._client = HttpClient(url)
         headers = {"content-type": "application/json", "accept": "*/*", "user-agent": "python-bridge"}
         if key is not None:

@@ -1,0 +1,1 @@
+"""Programs as the executor sees them: module instances and program JSON alike."""

@@ -1,0 +1,67 @@
+"""What the executor knows of a program. Nothing here imports dspy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from python_bridge.engine.interface import CallContext, CallOptions, CallResult
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What an answer depends on beside the inputs.
+
+    Attributes:
+        program: the program's content: hash of what it is made of.
+        text: the program with the LM, its parameters and the adapter.
+        stable: whether `text` means the same in another process.
+    """
+
+    program: str
+    text: str
+    stable: bool
+
+
+class Target(Protocol):
+    """One program that is ready to run. Safe for concurrent calls."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def signature(self) -> str:
+        """``"question -> answer"``, for messages."""
+        ...
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Inputs that must be given, in the program's order."""
+        ...
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it runs without a thread of its own."""
+        ...
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return new inputs, converted to the declared types.
+
+        Raises:
+            BridgeError: `invalid_input` with every problem in `details.problems`.
+        """
+        ...
+
+    def identity(self, options: CallOptions) -> Identity:
+        """Return what its answers depend on.
+
+        Raises:
+            BridgeError: `not_found` for the name of an LM, `invalid_request` without any LM.
+        """
+        ...
+
+    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+        """Run once on checked inputs; see `CompiledProgram.call`."""
+        ...
+
+
+__all__ = ["Identity", "Target"]

@@ -1,0 +1,1 @@
+"""The pipeline executor: deadline → validate → cache → retry(breaker → engine) → record, one step a file."""

@@ -1,0 +1,84 @@
+"""The end of every execution: its result, its place in the statistics, and what the tracker hears of it."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from python_bridge.engine.interface import CallResult
+from python_bridge.errors import BridgeError
+from python_bridge.services.executor.execution import Execution
+from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
+from python_bridge.services.executor.statistics import Statistics
+
+logger = logging.getLogger("python_bridge.executor")
+
+Track = Callable[[Execution, ExecutionResult, float], None]
+"""Takes an execution, its result, and when it began (seconds since the epoch). Must not raise, and must be quick."""
+
+
+class Recorder:
+    """Makes results of outcomes.
+
+    Args:
+        track: tells the tracker, ``None`` for none.
+    """
+
+    def __init__(self, statistics: Statistics, track: Track | None) -> None:
+        self._statistics = statistics
+        self._track = track
+
+    def succeed(self, execution: Execution, result: CallResult, started: float) -> ExecutionResult:
+        """Return the result of an execution that began at `started` (`time.perf_counter`)."""
+        seconds = time.perf_counter() - started
+        made = ExecutionResult(True, result.outputs, None, seconds, execution.target.name, _metadata(execution))
+        made.metadata["cache"] = result.cache
+        if execution.mode is not ExecutionMode.DRY_RUN:
+            made.metadata.update(usage=result.usage, cost=result.cost, model=result.model, adapter=result.adapter)
+            if result.completions is not None:
+                made.metadata["completions"] = result.completions
+        self._tell(execution, made, None)
+        return made
+
+    def fail(self, execution: Execution, error: BridgeError, started: float) -> ExecutionResult:
+        """Return the result of an execution that failed."""
+        seconds = time.perf_counter() - started
+        made = ExecutionResult(False, {}, error.message, seconds, execution.target.name, _metadata(execution))
+        made.metadata.update(cache="off", error_kind=error.kind, error_details=error.details)
+        if error.retry_after is not None:
+            made.metadata["retry_after"] = error.retry_after
+        logger.warning(
+            "execution %s of %s failed: %s",
+            execution.id,
+            execution.target.name,
+            error.message,
+            extra={"execution_id": execution.id, "kind": error.kind, **execution.labels},
+        )
+        self._tell(execution, made, error.kind)
+        return made
+
+    def _tell(self, execution: Execution, result: ExecutionResult, kind: str | None) -> None:
+        notes = execution.notes
+        self._statistics.add(
+            result.program_name, result.execution_time, kind, notes.get("attempts", 0), "fallback" in notes
+        )
+        if self._track is not None and execution.mode is not ExecutionMode.DRY_RUN:
+            self._track(execution, result, time.time() - result.execution_time)
+
+
+def _metadata(execution: Execution) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "execution_id": execution.id,
+        "mode": execution.mode.value,
+        "signature": execution.target.signature,
+        **execution.labels,
+        **execution.notes,
+    }
+    if execution.tenant is not None:
+        metadata["tenant"] = execution.tenant
+    if execution.mode is ExecutionMode.DEBUG:
+        metadata["debug_trace"] = execution.instruments.steps if execution.instruments is not None else []
+    return metadata
+
+
+__all__ = ["Recorder", "Track", "logger"]

@@ -1,0 +1,180 @@
+"""Results in memory, as bytes: bounded in size and number, with a time to live. Every hit is a fresh copy."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from python_bridge.engine.interface import CallResult
+from python_bridge.errors import BridgeError
+from python_bridge.store.results import ResultFile
+from python_bridge.wire import json as wire_json
+
+_OVERHEAD = 300  # bytes of an entry beside its body, about
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A result at rest.
+
+    Attributes:
+        expires: seconds of the wall clock.
+    """
+
+    program: str
+    tenant: str
+    body: bytes
+    expires: float
+
+
+class ResultCache:
+    """The result cache of one executor. Safe for threads.
+
+    Args:
+        max_bytes, max_entries: the least recently used go first.
+        ttl: seconds; older entries are misses, and only a fallback may still have them.
+        tier: keeps, beyond this process, what has a key that means the same in others.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = 64 * 1024 * 1024,
+        max_entries: int = 10_000,
+        ttl: float = 3600.0,
+        tier: ResultFile | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._ttl = ttl
+        self._clock = clock
+        self.tier = tier
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._bytes = 0
+        self._counts = dict.fromkeys(("hits", "misses", "stale", "stored", "evicted", "expired", "uncacheable"), 0)
+
+    def get(self, key: bytes, *, count: bool = True) -> CallResult | None:
+        """Return a copy of the result from memory, or ``None``.
+
+        Args:
+            count: whether nothing found counts as a miss.
+        """
+        entry = self._live(key)
+        with self._lock:
+            if entry is not None:
+                self._counts["hits"] += 1
+            elif count:
+                self._counts["misses"] += 1
+        return None if entry is None else _read(entry.body, "hit")
+
+    def get_far(self, key: bytes) -> CallResult | None:
+        """Return a copy of the result from the tier, which memory then has too. May block."""
+        entry = self._far(key)
+        if entry is None or entry.expires <= self._clock():
+            return None
+        self._keep(key, entry)
+        with self._lock:
+            self._counts["misses"] -= 1
+            self._counts["hits"] += 1
+        return _read(entry.body, "hit")
+
+    def put_far(self, key: bytes) -> None:
+        """Give what memory has of a key to the tier. May block."""
+        if self.tier is not None and (entry := self._entries.get(key)) is not None:
+            self.tier.put(key, (entry.program, entry.tenant, entry.body, entry.expires))
+
+    def stale(self, key: bytes) -> CallResult | None:
+        """Return a copy of the result however old it is, or ``None``."""
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._far(key)
+        if entry is None:
+            return None
+        with self._lock:
+            self._counts["stale"] += 1
+        return _read(entry.body, "stale")
+
+    def put(self, key: bytes, result: CallResult, *, program: str, tenant: str) -> None:
+        """Keep a copy; what is no plain data, or larger than the cache, is only counted."""
+        try:
+            body = wire_json.encode(asdict(result))
+        except BridgeError:
+            body = None
+        if body is None or len(body) + _OVERHEAD > self._max_bytes:
+            with self._lock:
+                self._counts["uncacheable"] += 1
+            return
+        entry = Entry(program, tenant, body, self._clock() + self._ttl)
+        self._keep(key, entry)
+        with self._lock:
+            self._counts["stored"] += 1
+
+    def clear(self, program: str | None = None, tenant: str | None = None) -> int:
+        """Forget all entries, or those of a program's content, a tenant, or both; return how many in memory."""
+        with self._lock:
+            gone = [
+                key
+                for key, entry in self._entries.items()
+                if (program is None or entry.program == program) and (tenant is None or entry.tenant == tenant)
+            ]
+            for key in gone:
+                self._drop(key)
+        if self.tier is not None:
+            self.tier.clear(program, tenant)
+        return len(gone)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts, and how much is kept."""
+        with self._lock:
+            counts: dict[str, Any] = {**self._counts, "entries": len(self._entries), "bytes": self._bytes}
+        asked = counts["hits"] + counts["misses"]
+        counts["hit_rate"] = counts["hits"] / asked if asked else 0.0
+        if self.tier is not None:
+            counts["file"] = self.tier.stats()
+        return counts
+
+    def close(self) -> None:
+        """Close the tier."""
+        if self.tier is not None:
+            self.tier.close()
+
+    def _far(self, key: bytes) -> Entry | None:
+        row = self.tier.get(key) if self.tier is not None else None
+        return None if row is None else Entry(*row)
+
+    def _live(self, key: bytes) -> Entry | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry.expires <= self._clock():
+                self._counts["expired"] += 1  # kept for those who take stale results, until others need the room
+                return None
+            self._entries.move_to_end(key)
+            return entry
+
+    def _keep(self, key: bytes, entry: Entry) -> None:
+        with self._lock:
+            self._drop(key)
+            self._entries[key] = entry
+            self._bytes += len(entry.body) + _OVERHEAD
+            while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
+                self._drop(next(iter(self._entries)))
+                self._counts["evicted"] += 1
+
+    def _drop(self, key: bytes) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._bytes -= len(entry.body) + _OVERHEAD
+
+
+def _read(body: bytes, how: str) -> CallResult:
+    value: dict[str, Any] = wire_json.decode(body)
+    value["cache"] = how
+    return CallResult(**value)
+
+
+__all__ = ["Entry", "ResultCache"]

@@ -1,0 +1,53 @@
+"""Trackers by the environment: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`."""
+
+import importlib.util
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from python_bridge.tracking.interface import NullTracker, Tracker
+from python_bridge.tracking.journaled import Exporter, JournaledTracker, TrackingOptions
+from python_bridge.tracking.mlflow_exporter import INSTALL, MlflowExporter, MlflowOptions
+
+logger = logging.getLogger("python_bridge.tracking")
+
+
+def tracker_from_environment(environ: Mapping[str, str] | None = None) -> Tracker:
+    """Return a tracker into the MLflow that the environment names, else into a SQLite file of the user's own.
+
+    Without MLflow, or without a place for the journal, nothing is tracked, and the log says what to do.
+    """
+    environ = os.environ if environ is None else environ
+    if importlib.util.find_spec("mlflow") is None:
+        logger.warning("executions are not tracked: mlflow is not installed; run: %s", INSTALL)
+        return NullTracker()
+    home = Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "dspex"
+    uri = environ.get("MLFLOW_TRACKING_URI")
+    options = MlflowOptions(
+        uri=uri or f"sqlite:///{home / 'mlflow.db'}",
+        experiment=environ.get("MLFLOW_EXPERIMENT_NAME") or "dspex",
+        artifacts=None if uri else home / "mlflow-artifacts",
+    )
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return make_tracker(options, TrackingOptions(home / "journal"))
+    except OSError as error:
+        logger.warning("executions are not tracked: the journal in %s cannot be made: %s", home, error)
+        return NullTracker()
+
+
+def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledTracker:
+    """Return a tracker into MLflow; MLflow is imported in the tracker's thread, when there is something to export.
+
+    Raises:
+        OSError: the journal's folder cannot be made.
+    """
+
+    def make_exporter() -> Exporter:
+        return MlflowExporter(mlflow)
+
+    return JournaledTracker(tracking, make_exporter)
+
+
+__all__ = ["make_tracker", "tracker_from_environment"]

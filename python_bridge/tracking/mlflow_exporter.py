@@ -1,0 +1,209 @@
+"""Executions → MLflow: traces in batches, and metrics of runs that group executions."""
+
+import json
+import logging
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.tracking.spans import SpanData, spans_of
+
+INSTALL = "pip install 'python-bridge[mlflow]'"
+_METRICS_A_BATCH = 1000
+_SAMPLES = 5
+_SAMPLE_CHARS = 100
+_KEY = "dspex.run_key"
+
+
+@dataclass(frozen=True, slots=True)
+class MlflowOptions:
+    """Where executions go.
+
+    Attributes:
+        uri: ``"sqlite:///…"`` or the address of a server.
+        artifacts: folder for the artifacts of an experiment that is made here in a SQLite store.
+        run_per_execution: a run for each execution, instead of one a process, program and day; it costs MLflow
+            10 to 40 ms each.
+        autolog: whether `mlflow.dspy.autolog` is switched on as well, for programs run without the executor.
+    """
+
+    uri: str
+    experiment: str = "dspex"
+    artifacts: Path | None = None
+    run_per_execution: bool = False
+    autolog: bool = False
+
+
+def import_mlflow() -> Any:
+    """Return the module `mlflow`, imported without telemetry.
+
+    Raises:
+        BridgeError: `unavailable` with the line to run.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    try:
+        import mlflow
+    except ImportError as error:
+        raise BridgeError("unavailable", f"mlflow is not installed in this Python ({error}); run: {INSTALL}") from error
+    return mlflow
+
+
+class MlflowExporter:
+    """See `Exporter`. Used by one thread."""
+
+    def __init__(self, options: MlflowOptions) -> None:
+        """
+        Raises:
+            BridgeError: `unavailable` when MLflow is missing.
+            Exception: what MLflow raises when its store cannot be opened.
+        """
+        mlflow = import_mlflow()
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        from mlflow.tracing.client import TracingClient
+
+        self._options = options
+        self._client = mlflow.MlflowClient(options.uri)
+        self._traces = TracingClient(options.uri)
+        self._experiment = self._find_experiment()
+        self._runs: dict[str, str] = {}
+        if options.autolog:
+            mlflow.set_tracking_uri(options.uri)
+            mlflow.set_experiment(experiment_id=self._experiment)
+            mlflow.dspy.autolog()
+
+    def export(self, events: Sequence[dict[str, Any]]) -> None:
+        """Export a batch; the same one twice leaves one trace and one value each."""
+        grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for event in events:
+            grouped[self._run_key(event)].append(event)
+        spans: list[Any] = []
+        for key, members in grouped.items():
+            run = self._run(key, members[0])
+            self._log_metrics(run, members)
+            for event in members:
+                tags = {"mlflow.traceName": event["program"], "run_id": run, "execution_id": event["id"]}
+                tags |= {name: str(value) for name, value in event.get("labels", {}).items()}
+                tags["mode"] = event["mode"]
+                spans += [_span(data) for data in spans_of(event, tags)]
+            if self._options.run_per_execution:
+                self._client.set_terminated(run, "FINISHED" if members[0]["success"] else "FAILED")
+        self._traces.log_spans(self._experiment, spans)
+
+    def close(self) -> None:
+        """End the runs that group executions."""
+        if not self._options.run_per_execution:
+            for run in self._runs.values():
+                self._client.set_terminated(run, "FINISHED")
+        self._runs.clear()
+
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._options.experiment)
+        if found is not None:
+            return found.experiment_id
+        artifacts = self._options.artifacts
+        try:
+            return self._client.create_experiment(
+                self._options.experiment, artifact_location=artifacts.as_uri() if artifacts else None
+            )
+        except Exception:  # another process was quicker
+            found = self._client.get_experiment_by_name(self._options.experiment)
+            if found is None:
+                raise
+            return found.experiment_id
+
+    def _run_key(self, event: dict[str, Any]) -> str:
+        if self._options.run_per_execution:
+            return event["id"]
+        day = time.strftime("%Y-%m-%d", time.gmtime(event["started"]))
+        return f"{event['id'].partition('-')[0]}/{event['program']}/{day}"
+
+    def _run(self, key: str, first: dict[str, Any]) -> str:
+        """Return the run of a key: one of this exporter's, one that an earlier process began, or a new one."""
+        if (run := self._runs.get(key)) is not None:
+            return run
+        found = self._client.search_runs([self._experiment], f"tags.`{_KEY}` = '{_quoted(key)}'", max_results=1)
+        if found:
+            run = found[0].info.run_id
+        else:
+            tags = {_KEY: _quoted(key), "dspex.pid": str(os.getpid())}
+            name = f"{first['program']} {first['id'] if self._options.run_per_execution else key.rpartition('/')[2]}"
+            made = self._client.create_run(self._experiment, int(first["started"] * 1000), tags, name)
+            run = made.info.run_id
+            self._log_params(run, first)
+        self._runs[key] = run
+        return run
+
+    def _log_params(self, run: str, event: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        params = {
+            "program_name": event["program"],
+            "mode": event["mode"],
+            "input_keys": ",".join(event["inputs"])[:_SAMPLE_CHARS],
+            **{
+                f"output_{name}": str(value)[:_SAMPLE_CHARS]
+                for name, value in list(event["outputs"].items())[:_SAMPLES]
+            },
+            **{name: str(value)[:_SAMPLE_CHARS] for name, value in event.get("labels", {}).items() if name == "model"},
+        }
+        self._client.log_batch(run, params=[Param(name, value) for name, value in params.items()])
+
+    def _log_metrics(self, run: str, events: Sequence[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = []
+        for event in events:
+            at, step = int(event["started"] * 1000), int(event["id"].rpartition("-")[2], 16)
+            metrics.append(Metric("execution_time", event["seconds"], at, step))
+            metrics.append(Metric("success", 1.0 if event["success"] else 0.0, at, step))
+        for start in range(0, len(metrics), _METRICS_A_BATCH):
+            self._client.log_batch(run, metrics=metrics[start : start + _METRICS_A_BATCH])
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "_").replace("\\", "_")
+
+
+def _span(data: SpanData) -> Any:
+    from mlflow.entities.span import Span
+    from mlflow.tracing.constant import SpanAttributeKey
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext, TraceFlags
+    from opentelemetry.trace.status import Status, StatusCode
+
+    attributes: dict[str, Any] = {
+        SpanAttributeKey.REQUEST_ID: f"tr-{data.trace:032x}",
+        SpanAttributeKey.SPAN_TYPE: data.kind,
+        SpanAttributeKey.INPUTS: data.inputs,
+        SpanAttributeKey.OUTPUTS: data.outputs,
+        **{f"{SpanAttributeKey.TRACE_TAG_PREFIX}{name}": value for name, value in data.tags.items()},
+    }
+    if data.usage is not None:
+        attributes[SpanAttributeKey.CHAT_USAGE] = data.usage
+    if data.cost is not None:
+        attributes[SpanAttributeKey.LLM_COST] = {"total_cost": data.cost}
+    if (session := data.tags.get("session_id")) is not None:
+        attributes[SpanAttributeKey.SESSION_ID] = session
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    return Span(
+        ReadableSpan(
+            data.name,
+            context=SpanContext(data.trace, data.id, False, flags),
+            parent=SpanContext(data.trace, data.parent, False, flags) if data.parent is not None else None,
+            start_time=data.start,
+            end_time=data.end,
+            attributes={name: json.dumps(value) for name, value in attributes.items()},
+            status=Status(StatusCode.OK) if data.error is None else Status(StatusCode.ERROR, data.error),
+            resource=Resource({}),
+        )
+    )
+
+
+__all__ = ["INSTALL", "MlflowExporter", "MlflowOptions", "import_mlflow"]
