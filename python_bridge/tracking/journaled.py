@@ -69,7 +69,7 @@ class JournaledTracker:
         self._wake = threading.Event()
         self._idle = threading.Condition()
         self._closing = False
-        self._recorded = self._exported = self._failures = self._unreadable = 0
+        self._recorded = self._settled = self._exported = self._failures = self._unreadable = 0
         self._error: str | None = None
         self._allowance, self._filled = options.steps_a_second, time.monotonic()
         self._thread = threading.Thread(target=self._drain, name="dspex-tracking", daemon=True)
@@ -89,12 +89,12 @@ class JournaledTracker:
         """Write one execution into the journal."""
         if self._options.sampling < 1 and random.random() >= self._options.sampling:
             return
+        self._recorded += 1
         try:
             body = orjson.dumps(event, default=_told, option=orjson.OPT_NON_STR_KEYS)
         except (TypeError, ValueError, RecursionError):
             self._journal.dropped += 1
             return
-        self._recorded += 1
         self._journal.append(body)
 
     def stats(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class JournaledTracker:
         """Wait until everything is exported."""
         end = time.monotonic() + timeout
         with self._idle:
-            while self._exported + self._unreadable + self._journal.dropped < self._recorded:
+            while self._settled + self._journal.dropped < self._recorded:
                 self._wake.set()
                 left = end - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
@@ -142,7 +142,9 @@ class JournaledTracker:
                 batch, position = journal.read(self._options.batch)
                 if batch:
                     exporter = exporter or self._make_exporter()
-                    exporter.export(self._read(batch))
+                    events = self._read(batch)
+                    exporter.export(events)
+                    self._exported += len(events)
                 journal.done(position) if batch else None
                 failures = 0
             except Exception as error:  # whatever the tracker's library or server does, executions go on
@@ -190,7 +192,7 @@ class JournaledTracker:
 
     def _note_done(self, count: int) -> None:
         with self._idle:
-            self._exported += count
+            self._settled += count
             self._idle.notify_all()
 
 
