@@ -61,7 +61,8 @@ class Settings:
         max_connections: clients of one socket at the same time.
         max_programs: compiled programs that are kept.
         drain_ms: grace for requests in flight when the worker is told to end.
-        listen: ``"stdio"``, ``"unix:/path"`` or ``"tcp:127.0.0.1:port"`` (port 0: any).
+        listen: ``"stdio"``, ``"unix:/path"``, ``"tcp:127.0.0.1:port"`` (port 0: any), or gRPC at
+            ``"grpc:127.0.0.1:port"`` or ``"grpc:unix:/path"``.
         engine: ``"dspy"``, or ``"scripted"`` (`python_bridge.testing.engine`: for tests of clients, without dspy).
         store: database of the sessions: ``"postgresql://…"`` or ``"sqlite:///path"``; by default the file
             ``$XDG_STATE_HOME/dspex/<instance>.db``.
@@ -72,7 +73,12 @@ class Settings:
         session_max_bytes: most that one session holds.
         max_sessions: sessions of one tenant.
         worker_id: name of the worker in logs and answers; made up when not given.
-        token: what clients must send in `initialize`; TCP cannot do without.
+        token: what clients must send in `initialize`, and in the metadata of gRPC; TCP cannot do without.
+        grpc_tls_cert: file with the certificates of the gRPC server, PEM; without it there is no TLS.
+        grpc_tls_key: file with their key, PEM.
+        grpc_tls_client_ca: file with the certificates that clients' certificates must be signed by, PEM.
+        grpc_reflection: whether gRPC clients may ask which services there are.
+        grpc_keepalive_ms: time without traffic after which a gRPC client is asked whether it is there.
         log_level: ``"debug"``, ``"info"``, ``"warning"`` or ``"error"``.
         log_format: ``"json"``, or ``"console"`` for people.
         tracing: whether spans are made where OpenTelemetry is configured.
@@ -114,6 +120,11 @@ class Settings:
     session_max_bytes: int = 16 * 1024 * 1024
     max_sessions: int = 100_000
     token: str | None = field(default=None, repr=False)
+    grpc_tls_cert: str | None = None
+    grpc_tls_key: str | None = None
+    grpc_tls_client_ca: str | None = None
+    grpc_reflection: bool = False
+    grpc_keepalive_ms: int = 30_000
     log_level: str = "info"
     log_format: str = "json"
     tracing: bool = True
@@ -298,8 +309,8 @@ def _check(settings: Settings, source: str) -> None:
         raise SettingsError(f"nice ({source}) must be at most {_MAX_NICE}, it is {settings.nice}")
     if settings.max_frame_bytes >= 1 << 29:
         raise SettingsError(f"max_frame_bytes ({source}) must be below {1 << 29}")
-    if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:")):
-        text = "must be stdio, unix:/path or tcp:127.0.0.1:port"
+    if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:", "grpc:")):
+        text = "must be stdio, unix:/path, tcp:127.0.0.1:port, grpc:127.0.0.1:port or grpc:unix:/path"
         raise SettingsError(f"listen ({source}) {text}, it is {settings.listen!r}")
 
 

@@ -54,6 +54,7 @@ class Dispatcher:
         settings: limits, token, debug mode.
 
     Attributes:
+        limits: of values, in both directions.
         declared: features that the settings tell of, beside those of the engine.
         observer: what wants to know of calls; ``None`` when nothing does, which costs a call nothing.
     """
@@ -62,6 +63,7 @@ class Dispatcher:
         self, operations: Mapping[str, Operation], settings: Settings, identity: Identity | None = None
     ) -> None:
         self.settings = settings
+        self.limits = Limits(settings.max_depth, settings.max_items, settings.attachment_bytes)
         self.identity = identity or Identity.of(settings)
         self.loop = asyncio.get_running_loop()
         self.admission = Admission(settings.max_in_flight, settings.max_queue)
@@ -96,11 +98,11 @@ class Dispatcher:
         self.declared = features
         self.features = [*self.features, *features]
 
-    def open(self, outlet: Outlet) -> Conversation:
-        """Begin to serve a new connection."""
-        settings = self.settings
-        limits = Limits(settings.max_depth, settings.max_items, settings.attachment_bytes)
-        conversation = Conversation(self, ServerConnection(limits, settings.max_frame_bytes), outlet)
+    def open(self, outlet: Outlet, connection: ServerConnection | None = None) -> Conversation:
+        """Begin to serve a new connection; a transport without frames brings its own."""
+        if connection is None:
+            connection = ServerConnection(self.limits, self.settings.max_frame_bytes)
+        conversation = Conversation(self, connection, outlet)
         self.conversations.add(conversation)
         return conversation
 

@@ -34,7 +34,7 @@ def bind(settings: Settings) -> socket.socket:
 
 def bind_unix(path: str) -> socket.socket:
     """Return a listening Unix socket of mode 0600."""
-    _remove_dead(path)
+    remove_dead(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         mask = os.umask(0o177)
@@ -49,7 +49,7 @@ def bind_unix(path: str) -> socket.socket:
     return listener
 
 
-def _remove_dead(path: str) -> None:
+def remove_dead(path: str) -> None:
     """Remove a socket that nobody listens on; anything else is left for `bind` to complain about."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -88,7 +88,7 @@ def address_of(listener: socket.socket) -> str:
     return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
 
 
-class _SocketPeer(Peer):
+class SocketPeer(Peer):
     """A peer that is turned away when too many are there."""
 
     def __init__(self, dispatcher: Dispatcher) -> None:
@@ -106,12 +106,12 @@ class _SocketPeer(Peer):
 async def serve_socket(dispatcher: Dispatcher, listener: socket.socket) -> asyncio.Server:
     """Serve all clients of a listening socket; closing the server leaves their connections open."""
 
-    def peer() -> _SocketPeer:
-        return _SocketPeer(dispatcher)
+    def peer() -> SocketPeer:
+        return SocketPeer(dispatcher)
 
     if listener.family == socket.AF_UNIX:
         return await dispatcher.loop.create_unix_server(peer, sock=listener)
     return await dispatcher.loop.create_server(peer, sock=listener)
 
 
-__all__ = ["address_of", "bind", "bind_unix", "serve_socket"]
+__all__ = ["SocketPeer", "address_of", "bind", "bind_unix", "remove_dead", "serve_socket"]

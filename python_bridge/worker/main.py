@@ -15,6 +15,7 @@ from python_bridge.services.observability.logs import configure_logging
 from python_bridge.services.observability.redaction import Redactor, secrets_of
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
+from python_bridge.transports.grpc import require_grpc
 from python_bridge.transports.sockets import address_of, bind, serve_socket
 from python_bridge.transports.stdio import Wire, claim_stdio, serve_pipes
 from python_bridge.worker.assembly import assemble
@@ -43,12 +44,19 @@ def run_worker(settings: Settings) -> int:
     prepare_process(settings)
     if settings.listen == "stdio":
         serve = serve_stdio(claim_stdio())
+    elif settings.listen.startswith("grpc:"):
+        require_grpc()
+        serve = serve_over_grpc
     else:
         listener = bind(settings)
-        sys.stdout.write(f"listening on {address_of(listener)}\n")
-        sys.stdout.flush()
+        _tell_address(address_of(listener))
         serve = serve_listener(listener)
     return run_loop(worker.run(serve))
+
+
+def _tell_address(address: str) -> None:
+    sys.stdout.write(f"listening on {address}\n")
+    sys.stdout.flush()
 
 
 def prepare_process(settings: Settings) -> None:
@@ -107,6 +115,19 @@ def serve_listener(listener: socket.socket) -> Serve:
         return served
 
     return serve
+
+
+async def serve_over_grpc(dispatcher: Dispatcher) -> Awaitable[Any]:
+    """Serve gRPC clients at `settings.listen`.
+
+    Raises:
+        SettingsError: the address cannot be used.
+    """
+    from python_bridge.transports.grpc.server import serve_grpc
+
+    address, served = await serve_grpc(dispatcher)
+    _tell_address(address)
+    return served
 
 
 class Worker:

@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import grpc
+
+from python_bridge._proto.bridge_pb2_grpc import BridgeStub
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 from python_bridge.testing.client import BridgeClient
 from python_bridge.testing.engine import ScriptedEngine
+from python_bridge.transports.grpc.frames import FrameTransport
 from python_bridge.transports.memory import connect_memory
 from python_bridge.worker.boot import boot
 
@@ -229,4 +233,38 @@ async def fork_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIt
                 exit_status.cancel()
 
 
-LINKS = {"memory": memory_link, "stdio": stdio_link, "fork": fork_link, "unix": unix_link, "tcp": tcp_link}
+@asynccontextmanager
+async def grpc_worker(settings: dict[str, Any], **options: Any) -> AsyncIterator[tuple[Process, str]]:
+    """A worker process that serves gRPC on a port of its choice; gives also the target for a channel."""
+    environ = {**os.environ, "DSPEX_TOKEN": TOKEN, **options}
+    async with listening("grpc:127.0.0.1:0", settings, env=environ) as (process, address):
+        yield process, address.removeprefix("grpc:")
+
+
+@asynccontextmanager
+async def grpc_link(client: dict[str, Any], settings: dict[str, Any]) -> AsyncIterator[Link]:
+    """A client of `Connect`."""
+    async with grpc_worker(settings) as (process, target), grpc.aio.insecure_channel(target, NO_LIMITS) as channel:
+        call = BridgeStub(channel).Connect(metadata=(("authorization", f"Bearer {TOKEN}"),))
+        peer = TokenClient(**client)
+        transport = FrameTransport(peer)
+        peer.connection_made(transport)
+        pumps = asyncio.gather(transport.pump_in(call), transport.pump_out(call.write), return_exceptions=True)
+        pumps.add_done_callback(lambda done: peer.connection_lost(None))
+        try:
+            yield Link(peer, process.exited, process)
+        finally:
+            transport.close()
+            call.cancel()
+            await asyncio.wait({pumps})
+
+
+NO_LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+LINKS = {
+    "memory": memory_link,
+    "stdio": stdio_link,
+    "fork": fork_link,
+    "unix": unix_link,
+    "tcp": tcp_link,
+    "grpc": grpc_link,
+}
