@@ -1,7 +1,7 @@
 """The engine: programs in, predictions out. The only part of the bridge that knows dspy."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -16,6 +16,9 @@ from python_bridge.engine.programs import check_shape, program_hash
 from python_bridge.engine.signatures.members import SignatureFactory
 from python_bridge.engine.threads import Threads
 from python_bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from python_bridge.engine.learning.learner import Learner
 
 _WARM_UP = {"format": 1, "kind": "chain_of_thought", "signature": "question -> answer, score: float"}
 
@@ -67,6 +70,13 @@ class DSPyEngine:
         """Make the program ready to run; see `Engine`."""
         check_shape(program)
         return Compiled(program, program_hash(program), self._builder.build(program, "program"), self._runner)
+
+    @property
+    def learning(self) -> "Learner":
+        """See `Engine`. Its imports come with the first use."""
+        from python_bridge.engine.learning.learner import Learner
+
+        return Learner(self)
 
     @property
     def runner(self) -> Runner:

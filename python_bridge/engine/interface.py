@@ -10,6 +10,9 @@ EventSink = Callable[[dict[str, Any]], Awaitable[None]]
 ToolCaller = Callable[[str, dict[str, Any], str, float | None], Awaitable[Any]]
 """`await call_tool(tool, arguments, call_id, timeout_s)` → the client's value; raises ``tool_error``."""
 
+Progress = Callable[[int, int, float], Awaitable[None]]
+"""`await progress(done, total, score)`: examples that are done, all of them, and the mean score so far."""
+
 Observe = Callable[[str, dict[str, Any], dict[str, Any]], None]
 """Takes the name of an event (``"lm.stop"``), measurements and metadata: plain data, no prompts, no answers."""
 
@@ -83,8 +86,86 @@ class CompiledProgram(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class MetricChoice:
+    """What scores an answer: a named comparison, or a tool of the client.
+
+    Attributes:
+        name: of the comparison, or of the tool.
+        is_tool: whether the client is asked.
+        timeout: seconds that the tool may take; ``None``: until the deadline of the request.
+    """
+
+    name: str
+    is_tool: bool = False
+    timeout: float | None = None
+
+
+class Learning(Protocol):
+    """What an engine does beside running programs: it knows its LMs, and makes programs better."""
+
+    def lms(self) -> list[dict[str, Any]]:
+        """Return `{name, model, default, cache}` of each LM of the settings, by name."""
+        ...
+
+    async def test_lm(self, name: str | None, context: CallContext) -> dict[str, Any]:
+        """Ask an LM (``None``: the default one) for one word: `{ok, lm, model, latency_ms, usage, cost}`.
+
+        Raises:
+            BridgeError: `not_found`, or the `lm_error` that the LM gave.
+        """
+        ...
+
+    def dump(self, program: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the program with the state of every predictor written out."""
+        ...
+
+    async def evaluate(
+        self,
+        program: Mapping[str, Any],
+        examples: list[Any],
+        metric: MetricChoice,
+        *,
+        concurrency: int,
+        options: CallOptions,
+        context: CallContext,
+        progress: Progress | None,
+    ) -> dict[str, Any]:
+        """Score the program over examples: the result of `program.evaluate`.
+
+        Raises:
+            BridgeError: `invalid_input` for examples or metrics that are none.
+        """
+        ...
+
+    async def bootstrap_few_shot(
+        self,
+        program: Mapping[str, Any],
+        trainset: list[Any],
+        metric: MetricChoice,
+        *,
+        max_bootstrapped_demos: int,
+        max_labeled_demos: int,
+        threshold: float,
+        options: CallOptions,
+        context: CallContext,
+        progress: Progress | None,
+    ) -> dict[str, Any]:
+        """Return `{program, tried, bootstrapped, failed}`: the program with demos of its own making.
+
+        Raises:
+            BridgeError: as `evaluate`; the last error where every example failed.
+        """
+        ...
+
+
 class Engine(Protocol):
     """The one place that knows dspy."""
+
+    @property
+    def learning(self) -> Learning | None:
+        """LMs, evaluation, optimisers; ``None`` where an engine has none of it."""
+        ...
 
     @property
     def dspy_version(self) -> str: ...
@@ -131,6 +212,9 @@ __all__ = [
     "CompiledProgram",
     "Engine",
     "EventSink",
+    "Learning",
+    "MetricChoice",
     "Observe",
+    "Progress",
     "ToolCaller",
 ]

@@ -64,6 +64,47 @@ class OptionsParams:
 
 
 @dataclass(slots=True)
+class LmTestParams:
+    lm: str | None = None
+
+
+@dataclass(slots=True)
+class EvaluateParams:
+    module: str
+    examples: list[Any]
+    metric: Any
+    concurrency: int = 8
+    options: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class OptimizeParams:
+    module: str
+    optimizer: str
+    trainset: list[Any]
+    metric: Any
+    config: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class BootstrapParams:
+    """`config` of the optimizer ``bootstrap_few_shot``."""
+
+    max_bootstrapped_demos: int = 4
+    max_labeled_demos: int = 16
+    threshold: float = 1.0
+
+
+@dataclass(slots=True)
+class MetricParams:
+    """A metric that the client answers."""
+
+    tool: str
+    timeout_ms: int | None = None
+
+
+@dataclass(slots=True)
 class ForkParams:
     settings: dict[str, Any] | None = None
 
@@ -76,14 +117,19 @@ class KillParams:
 
 __all__ = [
     "CONTROL_METHODS",
+    "BootstrapParams",
     "CallParams",
     "EchoParams",
+    "EvaluateParams",
     "ForkParams",
     "InitializeParams",
     "KillParams",
+    "LmTestParams",
+    "MetricParams",
     "ModuleCallParams",
     "ModuleParams",
     "Nothing",
+    "OptimizeParams",
     "OptionsParams",
     "ProgramParams",
     "ShutdownParams",

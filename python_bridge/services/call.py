@@ -162,13 +162,15 @@ class Call:
                 raise asyncio.CancelledError
             if self.conversation.emit(self.request.id, event):
                 return
-            self._credit = asyncio.Event()
+            if self._credit is None:
+                self._credit = asyncio.Event()
             await self._credit.wait()
 
     def grant(self) -> None:
         """Wake the stream: there is credit, or it ends."""
         if self._credit is not None:
             self._credit.set()
+            self._credit = None
 
     async def call_tool(self, tool: str, arguments: dict[str, Any], call_id: str, timeout_s: float | None) -> Any:
         """Let the client run one of its tools and return the value.

@@ -72,6 +72,17 @@ class WorkerOperations:
         return 0 if self._engine is None else self._engine.abandoned_threads
 
     @property
+    def engine(self) -> Engine:
+        """The engine.
+
+        Raises:
+            BridgeError: `unavailable` before there is one.
+        """
+        if self._engine is None:
+            raise BridgeError("unavailable", "the worker has no engine yet")
+        return self._engine
+
+    @property
     def programs(self) -> ProgramCache:
         """The program cache.
 

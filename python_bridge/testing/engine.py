@@ -41,6 +41,7 @@ class ScriptedEngine:
     """
 
     dspy_version = "scripted"
+    learning = None
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()

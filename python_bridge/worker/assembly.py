@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from python_bridge.services.dispatch import Dispatcher
+from python_bridge.services.learning import LearningOperations
 from python_bridge.services.observability.logs import name_worker
 from python_bridge.services.observability.operations import Observability
 from python_bridge.services.observability.redaction import Redactor, secrets_of
@@ -39,7 +40,9 @@ def assemble(settings: Settings) -> Services:
     table = SessionTable(sessions, lambda: operations.programs)
     operations.sessions = table
     observability = Observability(settings, Redactor(secrets_of(settings)))
-    dispatcher = Dispatcher({**operations.table(), **table.table(), **observability.table()}, settings)
+    learning = LearningOperations(lambda: operations.engine, lambda: operations.programs)
+    methods = {**operations.table(), **learning.table(), **table.table(), **observability.table()}
+    dispatcher = Dispatcher(methods, settings)
     dispatcher.declare(declared_features(settings))
     observability.attach(dispatcher)
     name_worker(dispatcher.identity.worker_id)

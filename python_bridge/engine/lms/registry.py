@@ -61,6 +61,15 @@ class LmRegistry:
                 details={"lm": name, "code": "configuration"},
             ) from error
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Return `{name, model, default, cache}` of each LM that `get` knows; none is made, and no key is looked at."""
+        return [self._described(name) for name in sorted({*self.names, OFFLINE})]
+
+    def _described(self, name: str) -> dict[str, Any]:
+        settings = self._settings.lms.get(name) or LmSettings(model=OFFLINE)
+        model = self._lms[name].model if name in self._lms else settings.model
+        return {"name": name, "model": model, "default": name == self.default_name, "cache": settings.cache}
+
     def _unknown(self, name: str) -> BridgeError:
         names = ", ".join(repr(known) for known in self.names) or "none"
         return BridgeError(

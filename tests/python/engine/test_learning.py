@@ -37,15 +37,16 @@ async def test_an_evaluation_scores_every_example_once_in_order(make_engine: Mak
     scripted, told = ScriptedLM(default=echo), []
     examples = [example("a", "A!"), example("b", "x"), example("fail", "y")]
 
-    async def progress(done: int, total: int) -> None:
-        told.append((done, total))
+    async def progress(done: int, total: int, score: float) -> None:
+        told.append((done, total, score))
 
     program = make_engine(scripted.lm).compile(QA)
     result = await evaluate(program, examples, named_metric("exact_match"), progress=progress)
     assert (result["score"], result["total"], result["failed"]) == (pytest.approx(1 / 3), 3, 1)
     assert [item["score"] for item in result["results"]] == [1.0, 0.0, 0.0]
     assert result["results"][2]["error"]["data"]["kind"] == "lm_error"
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(1, 3, 1.0), (2, 3, 0.5), (3, 3, pytest.approx(1 / 3))]
+    assert result["usage"]["lm_calls"] == 2
     assert len(scripted.asked) == 3
 
 
@@ -133,9 +134,11 @@ async def test_bootstrapping_turns_good_answers_into_demos_of_every_predictor(ma
     engine = make_engine(scripted.lm)
     examples = [example("a", "wrong"), example("b", "b"), example("c", "c"), example("d", "d")]
     metric = named_metric("exact_match")
-    better = await bootstrap_few_shot(
+    outcome = await bootstrap_few_shot(
         engine, program, examples, metric, max_bootstrapped_demos=2, context=CallContext("b", tenant="t")
     )
+    better = outcome.program
+    assert (outcome.tried, outcome.bootstrapped, outcome.failed) == (3, 2, 0)
     assert orjson.loads(orjson.dumps(better)) == better
     assert better["metadata"] == {"owner": "me"}
     demos = {name: learned["demos"] for name, learned in better["state"].items()}
@@ -153,7 +156,9 @@ async def test_bootstrapping_turns_good_answers_into_demos_of_every_predictor(ma
 async def test_examples_that_were_not_needed_follow_as_labelled_demos(make_engine: Make) -> None:
     engine = make_engine(ScriptedLM(default=echo).lm)
     examples = [example("fail", "x"), example("a", "a"), example("b", "z")]
-    better = await bootstrap_few_shot(engine, QA, examples, named_metric("exact_match"), max_labeled_demos=2)
+    outcome = await bootstrap_few_shot(engine, QA, examples, named_metric("exact_match"), max_labeled_demos=2)
+    better = outcome.program
+    assert outcome.failed == 1
     assert better["state"]["self"]["demos"] == [
         {"augmented": True, "question": "a", "answer": "a"},
         {"question": "fail", "answer": "x"},
