@@ -50,6 +50,10 @@ def child_settings(base: Settings, changes: Mapping[str, Any]) -> tuple[Settings
     environ = values.pop("env", {})
     if not isinstance(environ, dict) or not all(isinstance(v, str) for pair in environ.items() for v in pair):
         raise BridgeError("invalid_request", "settings.env of fork must be a map from text to text")
+    for name, value in environ.items():
+        if not name or "=" in name or "\0" in name + value:
+            text = f"{name[:80]!r} is no variable: names have no =, and neither names nor values a NUL"
+            raise BridgeError("invalid_request", f"settings.env of fork: {text}")
     if own := {"listen", "token", "engine", "worker_id"}.intersection(values):
         raise BridgeError("invalid_request", f"settings of fork may not have {', '.join(sorted(own))}")
     try:
@@ -80,11 +84,15 @@ class Nursery:
             close_fds: what belongs to the fork server alone.
 
         Raises:
-            BridgeError: `unavailable` when the system makes no process.
+            BridgeError: `unavailable` when the system makes no process, or no socket for it.
         """
         worker_id, token = Identity().worker_id, secrets.token_urlsafe(24)
         path = str(self._folder / f"{worker_id}.sock")
-        listener = bind_unix(path)
+        try:
+            listener = bind_unix(path)
+        except OSError as error:
+            text = f"no socket can be made in {self._folder}: {error.strerror or error}; set TMPDIR to another folder"
+            raise BridgeError("unavailable", text) from None
         chosen = replace(settings, listen=f"unix:{path}", token=token, worker_id=worker_id)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

@@ -8,13 +8,10 @@ import contextlib
 import gc
 import os
 import selectors
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
@@ -32,6 +29,7 @@ from python_bridge.transports.stdio import Wire, claim_stdio
 from python_bridge.wire.values import Limits
 from python_bridge.worker.boot import EXIT_NO_ENGINE
 from python_bridge.worker.children import Exit, Nursery, child_settings
+from python_bridge.worker.folder import SocketFolder, remove_stale
 from python_bridge.worker.parent import die_with_parent
 
 _READ_BYTES = 65_536
@@ -60,8 +58,8 @@ class ForkServer:
         self._preload = preload
         self._identity = Identity()
         self._connection = ServerConnection(limits, settings.max_frame_bytes)
-        self._folder = Path(tempfile.mkdtemp(prefix="dspex-"))
-        self._nursery = Nursery(self._folder, run)
+        self._folder = SocketFolder()
+        self._nursery = Nursery(self._folder.path, run)
         self._selector = selectors.DefaultSelector()
         self._unsent = b""
         self._stopping = False
@@ -87,7 +85,7 @@ class ForkServer:
         finally:
             self._end_children()
             self._flush()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     # -- input, output, signals -------------------------------------------------------------------------------
 
@@ -201,6 +199,7 @@ class ForkServer:
         except Exception as exception:
             self._connection.failed(to_bridge_error(exception, "loading the engine"))
             return False
+        remove_stale()  # now that the children of one that was killed have had time to end
         # What lives now lives for ever: the collector of a child need not touch it, and so not copy its pages.
         gc.collect()
         gc.freeze()

@@ -6,13 +6,17 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Awaitable
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.services.dispatch import Dispatcher
 from python_bridge.services.observability import logs
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.worker.boot import make_engine
-from python_bridge.worker.main import Worker, prepare_process, run_loop, serve_listener
+from python_bridge.worker.main import Serve, Worker, prepare_process, run_loop, serve_listener
 from python_bridge.worker.parent import die_with_parent
 
 # Libraries for linear algebra start threads when they are imported, and threads do not survive a fork.
@@ -47,6 +51,7 @@ def preload(settings: Settings) -> None:
 
 def run_child(settings: Settings, listener: socket.socket) -> object:
     """Live as a worker on `listener`. Does not return."""
+    parent = os.getppid()
     worker = Worker(settings, warm=False)  # first of all: it notes who its parent is
     die_with_parent()
     try:
@@ -55,7 +60,25 @@ def run_child(settings: Settings, listener: socket.socket) -> object:
         logging.getLogger(__name__).error("this worker cannot run as its settings say: %s", error)
         os._exit(_EXIT_USAGE)
     listener.setblocking(False)
-    return run_loop(worker.run(serve_listener(listener)))
+    return run_loop(worker.run(_serve(listener, parent)))
+
+
+def _serve(listener: socket.socket, parent: int) -> Serve:
+    """Return how to serve the clients of a child's socket."""
+    serve, folder = serve_listener(listener), Path(listener.getsockname()).parent
+
+    def tidy(ended: asyncio.Future[int]) -> None:
+        """Do what a lost fork server cannot do any more; the last of its children finds the folder empty."""
+        if os.getppid() != parent:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    async def serve_child(dispatcher: Dispatcher) -> Awaitable[Any]:
+        served = await serve(dispatcher)
+        dispatcher.ended.add_done_callback(tidy)  # after the socket was removed
+        return served
+
+    return serve_child
 
 
 __all__ = ["preload", "run_child"]

@@ -141,6 +141,42 @@ async def test_many_forks_and_kills_leave_nothing_behind() -> None:
         assert not exists(folder)
 
 
+async def test_the_folder_of_one_that_was_killed_goes_with_its_last_child() -> None:
+    async with fork_server() as (server, process):
+        children = [await server.request("fork") for _ in range(2)]
+        for child in children:
+            async with forked_client(child) as client:
+                await client.ready()
+        process.signal(signal.SIGKILL)
+        await process.exited
+        await until_gone([child["pid"] for child in children])
+        assert not exists(os.path.dirname(children[0]["socket"]))
+
+
+async def test_the_next_one_removes_what_was_killed_and_nothing_that_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "dspex-fork-file").write_text("not a folder")
+    (tmp_path / "dspex-fork-link").symlink_to(tmp_path)
+    (tmp_path / "other").mkdir()
+    async with fork_server() as (living, _):
+        neighbour = await living.request("fork")
+        async with fork_server() as (server, process):
+            child = await server.request("fork")
+            process.signal(signal.SIGSTOP)  # neither of the two can tidy up
+            os.kill(child["pid"], signal.SIGKILL)
+            process.signal(signal.SIGKILL)
+            await process.exited
+        assert exists(child["socket"])
+        async with fork_server() as (server, _):
+            await server.request("fork")
+            assert not exists(os.path.dirname(child["socket"]))
+            async with forked_client(neighbour) as client:
+                await client.ready()
+    assert sorted(os.listdir(tmp_path)) == ["dspex-fork-file", "dspex-fork-link", "other"]
+
+
 @pytest.mark.parametrize("how", ["close", "shutdown", "SIGTERM", "SIGKILL", "garbage"])
 async def test_no_child_outlives_it(how: str) -> None:
     async with fork_server() as (server, process):
@@ -183,6 +219,9 @@ async def test_stray_prints_of_children_tear_no_frame_of_the_server() -> None:
         ({"listen": "stdio", "engine": "dspy"}, "may not have engine, listen"),
         ({"env": {"A": 1}}, "map from text to text"),
         ({"env": []}, "map from text to text"),
+        ({"env": {"A=B": "x"}}, "'A=B' is no variable"),
+        ({"env": {"": "x"}}, "'' is no variable"),
+        ({"env": {"A": "x\0y"}}, "'A' is no variable"),
     ],
 )
 def test_settings_that_a_child_cannot_have_are_named(settings: dict[str, Any], text: str) -> None:
@@ -207,6 +246,15 @@ async def test_without_a_common_version_it_refuses_and_ends() -> None:
     async with python_process(client, "-m", "python_bridge", "fork-server", "--engine", "scripted") as process:
         assert (await error_of(client.request("initialize", {"protocol_versions": [9]}))).kind == "unavailable"
         assert await process.exited == 0
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    with pytest.raises(BridgeError) as caught:
+        Nursery(folder, lambda settings, listener: None).fork(Settings(), {}, [])
+    assert caught.value.kind == "unavailable"
+    assert "AF_UNIX path too long" in caught.value.message
 
 
 def test_children_share_neither_random_state_nor_environment(tmp_path: Path) -> None:
