@@ -36,6 +36,8 @@ def elixir(script: str, *ids: str, full: bool = False) -> Program:
 PROGRAMS = (
     elixir("ping.exs", "P1", "P2"),
     elixir("predict.exs", "predict"),
+    elixir("native.exs", "P11"),
+    elixir("paths.exs", "P3", "P13", "pipeline"),
     Program(("start",), (PYTHON, "bench/start.py")),
     Program(("P16",), (PYTHON, "bench/sessions.py")),
 )

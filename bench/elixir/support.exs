@@ -32,6 +32,18 @@ defmodule Bench do
     end
   end
 
+  @doc "Times `count` batches of `size` calls; the microseconds of one call in each. For what takes less than a few."
+  def batches(count, size, function) do
+    for time <- times(count, fn -> repeat(size, function) end), do: time / size
+  end
+
+  defp repeat(0, _function), do: :ok
+
+  defp repeat(left, function) do
+    function.()
+    repeat(left - 1, function)
+  end
+
   @doc """
   Measures both sides in turns, so that a busy moment of the machine meets both: `rounds` times, each side once. The
   first round of each warms up and is dropped. Gives `{ours, baseline}`, each a list of samples.
@@ -50,12 +62,17 @@ defmodule Bench do
     {List.flatten(ours), List.flatten(baseline)}
   end
 
-  @doc "Starts an instance with one worker, ready for calls. `options` are `:lm`, or `:engine` for the worker's settings."
+  @doc """
+  Starts an instance with one worker, ready for calls. `options` are `:native` and `:cache` of the instance, `:lm`, or
+  `:engine` for the worker's settings.
+  """
   def start_instance(options) do
     {:ok, _apps} = Application.ensure_all_started(:dspex)
     {engine, options} = Keyword.pop(options, :engine)
     settings = if engine, do: %{engine: engine}, else: %{}
-    {:ok, _pid} = DSPex.start_link(name: Bench.DSPex, pools: [default: [workers: 1, settings: settings] ++ options])
+    {own, options} = Keyword.split(options, [:native, :cache])
+    pools = [default: [workers: 1, settings: settings] ++ options]
+    {:ok, _pid} = DSPex.start_link([name: Bench.DSPex, pools: pools] ++ own)
     :ok = DSPex.await_ready(Bench.DSPex)
     Bench.DSPex
   end
@@ -66,7 +83,7 @@ defmodule Bench do
     started = System.monotonic_time(:nanosecond)
 
     1..processes
-    |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..each, do: function.() end) end)
+    |> Enum.map(fn _ -> Task.async(fn -> repeat(each, function) end) end)
     |> Task.await_many(:infinity)
 
     each * processes / ((System.monotonic_time(:nanosecond) - started) / 1.0e9)
