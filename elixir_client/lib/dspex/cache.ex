@@ -48,7 +48,7 @@ defmodule DSPex.Cache do
   """
   @spec key(keyword) :: key
   def key(parts) do
-    digest = :crypto.hash(:sha256, :erlang.term_to_binary(Enum.sort(parts), [:deterministic]))
+    digest = :crypto.hash(:sha256, :erlang.term_to_binary(Map.new(parts), [:deterministic]))
     {digest, parts[:program], parts[:tenant]}
   end
 
@@ -72,8 +72,9 @@ defmodule DSPex.Cache do
   @doc "The cached value."
   @spec get(GenServer.name(), key) :: {:ok, term} | :error
   def get(cache, key) do
-    with [{_key, value, _bytes, expires, _used, _turn}] <- :ets.lookup(table(cache), key), true <- fresh?(expires) do
-      :ets.update_element(table(cache), key, {5, true})
+    with [{_key, value, _bytes, expires, used?, _turn}] <- :ets.lookup(table(cache), key), true <- fresh?(expires) do
+      # Readers of the same key stand in each other's way only when they write.
+      unless used?, do: :ets.update_element(table(cache), key, {5, true})
       count(cache, :hits)
       {:ok, value}
     else

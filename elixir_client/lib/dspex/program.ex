@@ -118,7 +118,8 @@ defmodule DSPex.Program do
   @spec key(t) :: binary
   def key(%__MODULE__{} = program) do
     bare = %{program | tools: Enum.map(program.tools, &%{&1 | function: nil}), steps: Enum.map(program.steps, &key/1)}
-    :crypto.hash(:sha256, :erlang.term_to_binary(bare))
+    # Without the names of the fields, which are the same for all.
+    :crypto.hash(:sha256, bare |> Map.values() |> :erlang.term_to_binary())
   end
 
   @doc "The tools of the program and of those inside it, by name."
