@@ -9,6 +9,7 @@ defmodule DSPex.Native.Text do
   # SpecialCasing.txt, Final_Sigma: after a cased letter, not before one; case-ignorable characters between are skipped.
   @final_sigma ~r/(\p{L&}[\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*\p{L&})/u
   @articles ~r/\b(a|an|the)\b/u
+  @ascii_space [" ", "\t", "\n", "\v", "\f", "\r"]
   @punctuation '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
   @token ~r/[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]/u
 
@@ -40,7 +41,22 @@ defmodule DSPex.Native.Text do
       "eiffel tower"
   """
   @spec normalize(String.t()) :: String.t()
-  def normalize(text) do
+  def normalize(text), do: if(plain?(text), do: plain(text), else: decomposed(text))
+
+  # Printable ASCII and white space need neither tables nor patterns: once the punctuation is gone, articles are words.
+  defp plain?(<<char, rest::binary>>) when char in 0x20..0x7E or char in 0x09..0x0D, do: plain?(rest)
+  defp plain?(rest), do: rest == ""
+
+  defp plain(text) do
+    text = for <<char <- text>>, char not in @punctuation, into: "", do: <<lower_ascii(char)>>
+    words = :binary.split(text, @ascii_space, [:global, :trim_all])
+    words |> Enum.reject(&(&1 in ["a", "an", "the"])) |> Enum.join(" ")
+  end
+
+  defp lower_ascii(char) when char in ?A..?Z, do: char + 32
+  defp lower_ascii(char), do: char
+
+  defp decomposed(text) do
     text = text |> String.normalize(:nfd) |> lower()
     text = for <<character::utf8 <- text>>, character not in @punctuation, into: "", do: <<character::utf8>>
     @articles |> Regex.replace(text, " ") |> split() |> Enum.join(" ")
