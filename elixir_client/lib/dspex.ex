@@ -131,6 +131,27 @@ defmodule DSPex do
   def describe(%Program{} = program, options \\ []), do: Caller.describe(program, options)
 
   @doc """
+  Scores a program over examples, several at once: a map with `"score"` (their mean), `"total"`, `"failed"`, `"usage"`, `"cost"`
+  and `"results"`, a list of maps with `"index"`, `"score"`, `"outputs"` and `"error"` (a `DSPex.Error`, or nil).
+
+  Options: see `DSPex.Learning`; and `:concurrency` (8), examples under way at a time.
+
+      DSPex.evaluate(program, [{%{question: "6 * 7?"}, %{answer: "42"}}], metric: :exact_match)
+  """
+  @spec evaluate(Program.t(), [DSPex.Learning.example()], [option]) :: {:ok, map} | {:error, Error.t()}
+  def evaluate(program, examples, options \\ []), do: DSPex.Learning.evaluate(program, examples, options)
+
+  @doc """
+  Makes a program better by examples: a map with `:program`, the new one, and how many examples were `:tried`, became demos
+  (`:bootstrapped`) and `:failed`. The new program runs in Python and natively, and is data: `dump/1` it.
+
+  Options: see `DSPex.Learning`; and `:optimizer`, `:bootstrap_few_shot` or with settings
+  `{:bootstrap_few_shot, max_bootstrapped_demos: 4, max_labeled_demos: 16, threshold: 1.0}`.
+  """
+  @spec optimize(Program.t(), [DSPex.Learning.example()], [option]) :: {:ok, map} | {:error, Error.t()}
+  def optimize(program, trainset, options \\ []), do: DSPex.Learning.optimize(program, trainset, options)
+
+  @doc """
   Sends any request of protocol 1 to a worker and gives its result, with maps plain (or ordered, with `maps: :ordered`).
   """
   @spec request(String.t(), map | [{String.t(), term}], [option]) :: {:ok, term} | {:error, Error.t()}
