@@ -27,6 +27,8 @@ ErrorKind = Literal[
     "internal",
 ]
 ERROR_KINDS: tuple[ErrorKind, ...] = get_args(ErrorKind)
+MAX_TEXT = 4_000
+"""Characters of a text in an error; messages quote what came in, and that may be as long as a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,11 @@ class BridgeError(Exception):
         optional = {
             "need": self.need,
             "retry_after": self.retry_after,
-            "details": self.details or None,
+            "details": _cut(self.details) or None,
             "traceback": self.traceback,
         }
         data.update({name: value for name, value in optional.items() if value is not None})
-        return {"code": self.spec.code, "message": self.message, "data": data}
+        return {"code": self.spec.code, "message": _cut(self.message), "data": data}
 
     @classmethod
     def from_object(cls, error: dict[str, Any]) -> "BridgeError":
@@ -122,6 +124,17 @@ class BridgeError(Exception):
             need=_member(data, "need", str),
             details=_member(data, "details", dict),
         )
+
+
+def _cut(value: Any) -> Any:
+    """Return plain data with texts of at most `MAX_TEXT` characters."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + "…"
+    if isinstance(value, dict):
+        return {name: _cut(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_cut(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def _member(values: dict[str, Any], name: str, kind: Any) -> Any:

@@ -28,7 +28,7 @@ def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each flag of a worker; it gets them as keyword arguments."""
     kept = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
     parameters = [*kept, *(_option(flag, name) for flag, name in VALUE_FLAGS.items())]
-    config = typer.Option("--config", help="TOML file, with [lms.NAME] tables (env: DSPEX_CONFIG).")
+    config = typer.Option("--config", help="TOML file, with \\[lms.NAME] tables (env: DSPEX_CONFIG).")
     debug = typer.Option("--debug", help="Tracebacks in errors; dumps and profiles.")
     parameters.append(_parameter("config", Annotated[str | None, config], None))
     parameters.append(_parameter("debug", Annotated[bool, debug], False))

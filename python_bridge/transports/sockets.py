@@ -27,7 +27,7 @@ def bind(settings: Settings) -> socket.socket:
     try:
         listener = bind_unix(address) if kind == "unix" else _bind_tcp(address, settings.token)
     except OSError as error:
-        raise SettingsError(f"listen: cannot listen on {settings.listen}: {error.strerror}") from None
+        raise SettingsError(f"listen: cannot listen on {settings.listen}: {error.strerror or error}") from None
     listener.setblocking(False)
     return listener
 

@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 Case = dict[str, Any]
-Check = Callable[[Case], str | None]
+
+
+def guarded(check: Callable[[Case, Any], str | None], case: Case, context: Any) -> str | None:
+    """Return what is wrong with a case; a check that raises is a failure of its case, and the others go on."""
+    try:
+        return check(case, context)
+    except Exception as exception:
+        return f"raised {type(exception).__name__}: {exception}"
 
 
 def signatures(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
@@ -22,7 +29,7 @@ def signatures(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
     from signature_cases import check_signature
 
     for case in corpus["cases"]:
-        yield case, check_signature(case, corpus["types"])
+        yield case, guarded(check_signature, case, corpus.get("types", {}))
 
 
 def formats(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
@@ -32,7 +39,18 @@ def formats(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
     built = Corpus(corpus)
     for case in corpus["cases"]:
         if case["kind"] == "format":
-            yield case, check_format(case, built)
+            yield case, guarded(check_format, case, built)
+
+
+def read(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """Return the corpus of a file; anything else ends the command with status 2."""
+    try:
+        corpus = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{file} cannot be read: {error}")
+    if not isinstance(corpus, dict) or not isinstance(corpus.get("cases"), list):
+        parser.error(f"{file} is no corpus: it has no list of cases")
+    return corpus
 
 
 RUNNERS = {"signatures": signatures, "formats": formats}
@@ -45,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N failures")
     options = parser.parse_args(arguments)
-    results = list(RUNNERS[options.corpus](json.loads(options.file.read_text("utf-8"))))
+    results = list(RUNNERS[options.corpus](read(options.file, parser)))
     failures = [(case, problem) for case, problem in results if problem is not None]
     for case, problem in failures[: options.show]:
         print(f"{case['id']}: {case.get('signature')!r}\n    {problem}")

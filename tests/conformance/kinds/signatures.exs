@@ -7,7 +7,7 @@ defmodule DSPex.Conformance.Signatures do
   alias DSPex.Native.Signature.Type
 
   def checks(document) do
-    types = types(document["types"])
+    types = types(document["types"] || [])
     for vector <- document["cases"], do: {vector["id"], fn -> check(vector, types) end}
   end
 

@@ -100,9 +100,15 @@ def test_addresses_that_others_can_reach_are_refused(address: str) -> None:
 
 @pytest.mark.parametrize(
     ("listen", "token", "text"),
-    [("tcp:127.0.0.1:0", None, "DSPEX_TOKEN"), ("tcp:127.0.0.1:x", "t", "'x'"), ("tcp:127.0.0.1:99999", "t", "99999")],
+    [
+        ("tcp:127.0.0.1:0", None, "DSPEX_TOKEN"),
+        ("tcp:127.0.0.1:x", "t", "'x'"),
+        ("tcp:127.0.0.1:99999", "t", "99999"),
+        ("unix:/nowhere/w.sock", None, "No such file"),
+        (f"unix:/{'long' * 40}", None, "path too long"),
+    ],
 )
-def test_tcp_needs_a_token_and_a_port(listen: str, token: str | None, text: str) -> None:
+def test_addresses_that_cannot_be_used_are_told_with_the_reason(listen: str, token: str | None, text: str) -> None:
     with pytest.raises(SettingsError, match=text):
         bind(Settings(listen=listen, token=token))
 
