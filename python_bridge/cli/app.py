@@ -6,6 +6,7 @@ import typer
 
 from python_bridge import __version__
 from python_bridge.cli.diagnosis import config_app, doctor, takes_settings
+from python_bridge.cli.http import list_programs, serve, token
 
 app = typer.Typer(
     name="python-bridge",
@@ -46,6 +47,9 @@ app.command("fork-server", help="Import dspy once, and fork workers that have it
 
 app.add_typer(config_app)
 app.command()(doctor)
+app.command()(serve)
+app.command()(token)
+app.command("programs")(list_programs)
 
 
 def run() -> int:

@@ -40,6 +40,7 @@ _GRACE_S = 1.0
 _OPTIONS = frozenset({"timeout", "lm", "adapter", "config", "tenant", "use_cache", "limits", "fallback"}) | {
     "session_id",
     "client_request_id",
+    "emit",
 }
 _KNOWN = ", ".join(sorted(_OPTIONS))
 _MAX_MODELS = 64

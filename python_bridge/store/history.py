@@ -1,0 +1,239 @@
+"""What was executed, jobs, and answers by idempotency key, in one SQLite file that several processes share."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from python_bridge.errors import BridgeError
+from python_bridge.store.location import prepare_file
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS executions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, program TEXT NOT NULL, success INTEGER NOT NULL,
+    at REAL NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, status TEXT NOT NULL, total INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL, error TEXT, body BLOB
+);
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, request BLOB NOT NULL, at REAL NOT NULL, body BLOB
+);
+"""
+_FLUSH_S = 0.05
+_LOCKED_S = 5.0
+_MAX_PENDING = 10_000
+_ANSWERS_S = 600.0
+_JOBS = 1_000
+_TRIM_EVERY = 256
+
+
+class History:
+    """Executions are written behind the caller's back, in groups; jobs and answers at once.
+
+    Args:
+        path: made when it is not there, readable by its owner alone. One that is no database is put aside as
+            ``<name>.damaged``, and a new one begun.
+        keep: executions that are kept, the newest ones.
+    """
+
+    def __init__(self, path: Path, keep: int = 10_000) -> None:
+        """
+        Raises:
+            BridgeError: `unavailable` when the file cannot be made.
+        """
+        self._path = path
+        self._keep = keep
+        self._lock = threading.RLock()
+        self._pending: OrderedDict[str, tuple[str, bool, float, bytes]] = OrderedDict()
+        self._wake = threading.Event()
+        self._closed = False
+        self._written = 0
+        self.dropped = 0
+        self._connection = self._open()
+        self._thread = threading.Thread(target=self._run, name="dspex-history", daemon=True)
+        self._thread.start()
+
+    # -- executions -------------------------------------------------------------------------------------------
+
+    def add(self, execution_id: str, program: str, success: bool, body: dict[str, Any]) -> None:
+        """Keep an execution; `body` is what `get` gives."""
+        row = (program, success, time.time(), orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS))
+        with self._lock:
+            self._pending[execution_id] = row
+            if len(self._pending) > _MAX_PENDING:
+                self._pending.popitem(last=False)
+                self.dropped += 1
+        self._wake.set()
+
+    def get(self, execution_id: str) -> dict[str, Any] | None:
+        """Return an execution, ``None`` when there is none or it is too long ago."""
+        with self._lock:
+            if (row := self._pending.get(execution_id)) is not None:
+                return orjson.loads(row[3])
+            found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
+        return orjson.loads(found[0][0]) if found else None
+
+    def recent(self, limit: int = 50) -> list[dict[str, Any]]:
+        """Return the newest executions, the newest first."""
+        self.flush()
+        with self._lock:
+            rows = self._query("SELECT at, body FROM executions ORDER BY number DESC LIMIT ?", (limit,))
+        return [{**orjson.loads(body), "at": at} for at, body in rows]
+
+    # -- jobs -------------------------------------------------------------------------------------------------
+
+    def start_job(self, job_id: str, total: int) -> None:
+        """Begin a job."""
+        with self._lock, self._connection:
+            self._connection.execute(
+                "INSERT INTO jobs (id, status, total, done, failed, at) VALUES (?, 'running', ?, 0, 0, ?)",
+                (job_id, total, time.time()),
+            )
+            self._connection.execute(
+                "DELETE FROM jobs WHERE id NOT IN (SELECT id FROM jobs ORDER BY at DESC LIMIT ?)", (_JOBS,)
+            )
+
+    def update_job(self, job_id: str, done: int, failed: int) -> bool:
+        """Note progress; return whether the job was asked to stop."""
+        with self._lock, self._connection:
+            self._connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
+            row = self._connection.execute("SELECT cancelled FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return bool(row and row[0])
+
+    def finish_job(self, job_id: str, status: str, body: dict[str, Any] | None, error: str | None = None) -> None:
+        """End a job with its results."""
+        packed = None if body is None else orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+        with self._lock, self._connection:
+            self._connection.execute(
+                "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, packed, error, job_id)
+            )
+
+    def job(self, job_id: str) -> dict[str, Any] | None:
+        """Return a job's state."""
+        with self._lock:
+            rows = self._query("SELECT status, total, done, failed, error FROM jobs WHERE id = ?", (job_id,))
+        names = ("status", "total", "done", "failed", "error")
+        return {"batch_id": job_id, **dict(zip(names, rows[0], strict=True))} if rows else None
+
+    def job_results(self, job_id: str) -> dict[str, Any] | None:
+        """Return the results of a job that has ended."""
+        with self._lock:
+            rows = self._query("SELECT body FROM jobs WHERE id = ?", (job_id,))
+        return orjson.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+
+    def cancel_job(self, job_id: str) -> bool:
+        """Ask a job to stop; return whether it was running."""
+        with self._lock, self._connection:
+            changed = self._connection.execute(
+                "UPDATE jobs SET cancelled = 1 WHERE id = ? AND status = 'running'", (job_id,)
+            )
+        return changed.rowcount > 0
+
+    # -- idempotency ------------------------------------------------------------------------------------------
+
+    def claim(self, key: str, request: bytes) -> dict[str, Any] | None:
+        """Take an idempotency key; return the kept answer when the same request was answered under it.
+
+        Raises:
+            BridgeError: `conflict` when the key came with another request, or its first one still runs.
+        """
+        now = time.time()
+        with self._lock, self._connection:
+            self._connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
+            inserted = self._connection.execute(
+                "INSERT OR IGNORE INTO answers (key, request, at) VALUES (?, ?, ?)", (key, request, now)
+            )
+            if inserted.rowcount:
+                return None
+            kept, body = self._connection.execute("SELECT request, body FROM answers WHERE key = ?", (key,)).fetchone()
+        if bytes(kept) != request:
+            raise BridgeError("conflict", "this idempotency key came with another request before", retryable=False)
+        if body is None:
+            raise BridgeError("conflict", "the first request with this idempotency key still runs", retry_after=1.0)
+        return orjson.loads(body)
+
+    def answer(self, key: str, body: dict[str, Any] | None) -> None:
+        """Keep the answer under a claimed key; ``None`` gives the key back."""
+        with self._lock, self._connection:
+            if body is None:
+                self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
+            else:
+                packed = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+                self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (packed, key))
+
+    # -- the file ---------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what is pending now."""
+        with self._lock:
+            rows, self._pending = self._pending, OrderedDict()
+            if not rows or self._closed:
+                return
+            try:
+                with self._connection:
+                    self._connection.executemany(
+                        "INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES (?, ?, ?, ?, ?)",
+                        [(key, *row) for key, row in rows.items()],
+                    )
+                    self._trim(len(rows))
+            except sqlite3.Error:
+                self.dropped += len(rows)
+
+    def close(self) -> None:
+        """Write what is pending, and close the file."""
+        self.flush()
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+        self._wake.set()
+        self._thread.join(1.0)
+
+    def _trim(self, added: int) -> None:
+        self._written += added
+        if self._written >= _TRIM_EVERY:
+            self._written = 0
+            text = "DELETE FROM executions WHERE number <= (SELECT max(number) FROM executions) - ?"
+            self._connection.execute(text, (self._keep,))
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            time.sleep(_FLUSH_S)
+            self.flush()
+
+    def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._connection.execute(text, values).fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        for attempt in (1, 2):
+            prepare_file(self._path)
+            connection = sqlite3.connect(self._path, timeout=_LOCKED_S, check_same_thread=False)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.executescript(_TABLES)
+            except sqlite3.DatabaseError as error:
+                connection.close()
+                if attempt == 2 or "not a database" not in str(error):
+                    raise BridgeError("unavailable", f"the history {self._path} cannot be used: {error}") from None
+                self._put_aside()
+            else:
+                return connection
+        raise AssertionError("unreachable")
+
+    def _put_aside(self) -> None:
+        self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                self._path.with_name(self._path.name + suffix).unlink()
+
+
+__all__ = ["History"]

@@ -1,0 +1,105 @@
+"""The application: everything that one process of `python-bridge serve` answers."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from python_bridge import __version__
+from python_bridge.services.executor.executor import DSPyPipelineExecutor
+from python_bridge.settings import Settings
+from python_bridge.store.history import History
+from python_bridge.transports.http import problems
+from python_bridge.transports.http.api import Api
+from python_bridge.transports.http.catalogue import Catalogue
+from python_bridge.transports.http.guard import Guard
+from python_bridge.transports.http.routes import health_of, routes
+from python_bridge.transports.http.settings import HttpSettings
+
+_CONSOLE = Path(__file__).parents[2] / "console" / "index.html"
+
+
+def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | None = None) -> Api:
+    """Return what the routes need.
+
+    Args:
+        worker: LMs by name, adapter, allowed imports.
+        lms: ready LMs by name, for suites.
+
+    Raises:
+        BridgeError: `unavailable` when dspy is missing or the state folder cannot be written.
+    """
+    catalogue = Catalogue(Path(settings.programs))
+    history = History(Path(settings.state) / "history.db", settings.history)
+    executor = DSPyPipelineExecutor(
+        cache_enabled=settings.cache,
+        mlflow_tracking=settings.mlflow,
+        timeout=settings.timeout,
+        lms=lms,
+        models=catalogue.get,
+        settings=worker,
+    )
+    return Api(settings, catalogue, executor, history)
+
+
+def create_app(api: Api) -> FastAPI:
+    """Return the ASGI application over `api`, which it closes when it ends."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        api.draining = True
+        for job in list(api.jobs.values()):
+            job.cancel()
+        await api.executor.ashutdown()
+        api.history.close()
+
+    app = FastAPI(
+        title="python-bridge",
+        version=__version__,
+        summary="DSPy programs over HTTP",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    problems.install(app)
+    app.include_router(routes(api))
+    _add_plain_routes(app, api)
+    if api.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(api.settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id"],
+        )
+    app.add_middleware(Guard, settings=api.settings)
+    generate = app.openapi
+    app.openapi = lambda: problems.describe(generate())
+    return app
+
+
+def _add_plain_routes(app: FastAPI, api: Api) -> None:
+    @app.get("/", include_in_schema=False)
+    async def console() -> FileResponse:  # pyright: ignore[reportUnusedFunction]
+        headers = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"}
+        return FileResponse(_CONSOLE, media_type="text/html", headers=headers)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def alive() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def ready() -> Response:  # pyright: ignore[reportUnusedFunction]
+        health = health_of(api)
+        return JSONResponse(health, 503 if api.draining else 200)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> PlainTextResponse:  # pyright: ignore[reportUnusedFunction]
+        running = f"# TYPE dspex_http_running gauge\ndspex_http_running {api.running}\n"
+        return PlainTextResponse(api.executor.prometheus() + running, media_type="text/plain; version=0.0.4")
+
+
+__all__ = ["create_app", "make_api"]

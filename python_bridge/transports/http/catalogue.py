@@ -1,0 +1,74 @@
+"""The programs that can be executed by id: JSON files of a folder, seen again when they change."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from python_bridge.engine.signatures.parser import parse_signature
+from python_bridge.errors import BridgeError
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+
+
+class Catalogue:
+    """Programs of a folder, each in ``<program_id>.json``.
+
+    Args:
+        folder: may be missing; there are no programs then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def ids(self) -> list[str]:
+        """Return the ids, sorted."""
+        if not self._folder.is_dir():
+            return []
+        return sorted(path.stem for path in self._folder.glob("*.json") if _ID.fullmatch(path.stem))
+
+    def get(self, program_id: str) -> dict[str, Any] | None:
+        """Return the program's JSON, ``None`` when there is none.
+
+        Raises:
+            BridgeError: `program_error` when its file cannot be read as a JSON object.
+        """
+        path = self._folder / f"{program_id}.json"
+        if not _ID.fullmatch(program_id) or not path.is_file():
+            return None
+        try:
+            program = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise BridgeError("program_error", f"the program {program_id} cannot be read: {error}") from None
+        if not isinstance(program, dict):
+            raise BridgeError("program_error", f"the program {program_id} is no JSON object")
+        return program
+
+
+def signature_text(program: dict[str, Any]) -> str:
+    """Return the signature of a program's JSON as text, as far as it says it."""
+    signature = program.get("signature") or ""
+    if isinstance(signature, str):
+        return signature
+    if signature.get("text"):
+        return str(signature["text"])
+    fields = signature.get("fields") or []
+    sides = [[field["name"] for field in fields if field.get("role") == role] for role in ("input", "output")]
+    return " -> ".join(", ".join(names) for names in sides)
+
+
+def field_names(program: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the names of a program's inputs and outputs, as far as its signature says them."""
+    signature = program.get("signature")
+    if isinstance(signature, dict) and signature.get("fields"):
+        fields = signature["fields"]
+        inputs = [str(field.get("name")) for field in fields if field.get("role") == "input"]
+        return inputs, [str(field.get("name")) for field in fields if field.get("role") == "output"]
+    try:
+        parsed = parse_signature(signature_text(program))
+    except BridgeError:
+        return [], []
+    return [field.name for field in parsed.inputs], [field.name for field in parsed.outputs]
+
+
+__all__ = ["Catalogue", "field_names", "signature_text"]

@@ -1,0 +1,139 @@
+"""What stands before every request: its id, the token, the rate, the size of the body."""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import time
+from collections import OrderedDict
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from python_bridge.errors import BridgeError
+from python_bridge.transports.http.problems import problem
+from python_bridge.transports.http.settings import HttpSettings
+
+OPEN = frozenset({"/", "/healthz", "/readyz", "/api/v1/dspy/health", "/openapi.json", "/docs", "/favicon.ico"})
+"""Paths that need no token."""
+
+_ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_MAX_CLIENTS = 10_000
+
+
+class Guard:
+    """ASGI middleware.
+
+    Args:
+        settings: tokens, rate, largest body.
+    """
+
+    def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
+        self._app = app
+        self._hashes = [bytes.fromhex(value) for value in settings.token_hashes]
+        self._buckets = Buckets(settings.rate, settings.burst)
+        self._max_body = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        request_id = _request_id(headers)
+        scope.setdefault("state", {})["request_id"] = request_id
+        answer = _naming(send, request_id)
+        if (error := self._refusal(scope, headers)) is not None:
+            status = 429 if error.kind == "overloaded" else None
+            await problem(error, request_id, status)(scope, receive, answer)
+            return
+        await self._app(scope, _bounded(receive, self._max_body), answer)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> BridgeError | None:
+        if scope["path"] not in OPEN and self._hashes and (error := self._unknown(headers)) is not None:
+            return error
+        client = headers.get(b"authorization") or str((scope.get("client") or ("",))[0]).encode()
+        if scope["path"] not in OPEN and (wait := self._buckets.take(client)) > 0:
+            return BridgeError("overloaded", f"too many requests; wait {wait:.2f} s", retry_after=wait)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body:
+            return _too_large(self._max_body)
+        return None
+
+    def _unknown(self, headers: dict[bytes, bytes]) -> BridgeError | None:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        given = hashlib.sha256(token.strip()).digest()
+        # All are compared, so that the time does not tell which one was near.
+        known = [hmac.compare_digest(given, accepted) for accepted in self._hashes]
+        if scheme.lower() == b"bearer" and any(known):
+            return None
+        return BridgeError("unauthorized", "the bearer token is missing or wrong; send Authorization: Bearer <token>")
+
+
+class Buckets:
+    """Token buckets by client, the least recently seen forgotten first.
+
+    Args:
+        rate: requests a second; 0 is no limit.
+        burst: requests that may come at once.
+    """
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._clients: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: bytes) -> float:
+        """Take one place; return 0, or how many seconds to wait for it."""
+        if self._rate <= 0:
+            return 0.0
+        key = hashlib.sha256(client).digest()
+        now = time.monotonic()
+        left, seen = self._clients.pop(key, (self._burst, now))
+        left = min(self._burst, left + (now - seen) * self._rate)
+        allowed = left >= 1
+        self._clients[key] = (left - 1 if allowed else left, now)
+        if len(self._clients) > _MAX_CLIENTS:
+            self._clients.popitem(last=False)
+        return 0.0 if allowed else (1 - left) / self._rate
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def _naming(send: Send, request_id: str) -> Send:
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id.encode())]}
+        await send(message)
+
+    return answer
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """Bodies without a length are counted as they come."""
+    size = 0
+
+    async def read() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise _too_large(limit)
+        return message
+
+    return read
+
+
+def _too_large(limit: int) -> BridgeError:
+    return BridgeError("limit_exceeded", f"the body has more than {limit} bytes (max_body_bytes)")
+
+
+def dump(value: Any) -> str:
+    """Return compact JSON of plain data."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+
+
+__all__ = ["OPEN", "Buckets", "Guard", "dump"]

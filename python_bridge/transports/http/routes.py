@@ -1,0 +1,165 @@
+"""The routes of `/api/v1/dspy`."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from sse_starlette.sse import EventSourceResponse
+
+from python_bridge import __version__
+from python_bridge.errors import BridgeError
+from python_bridge.services.faults import to_bridge_error
+from python_bridge.transports.http import schemas
+from python_bridge.transports.http.api import Api
+from python_bridge.transports.http.catalogue import field_names, signature_text
+from python_bridge.transports.http.guard import dump
+
+_MAX_EVENTS = 64
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=256, pattern=r"^[\x21-\x7e]+$")]
+AsJob = Annotated[bool, Query(alias="async", description="run it as a job: 202, and its state under /batch/{batch_id}")]
+
+
+def routes(api: Api) -> APIRouter:
+    """Return the routes of `/api/v1/dspy`."""
+    router = APIRouter(prefix="/api/v1/dspy")
+
+    async def once(key: str | None, body: Any, request: Request, run: Any) -> JSONResponse:
+        """Answer a repeated request with the answer of the first."""
+        if key is None:
+            return JSONResponse(await run())
+        caller = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
+        digest = hashlib.sha256(f"{request.url.path}\n{body.model_dump_json()}".encode()).digest()
+        kept = api.history.claim(f"{caller}:{key}", digest)
+        if kept is not None:
+            return JSONResponse(kept, headers={"Idempotent-Replayed": "true"})
+        answer: dict[str, Any] | None = None
+        try:
+            answer = await run()
+        finally:
+            api.history.answer(f"{caller}:{key}", answer)
+        return JSONResponse(answer)
+
+    @router.post("/execute", response_model=schemas.ExecutionResponse)
+    async def execute(
+        asked: schemas.ExecuteRequest, request: Request, idempotency_key: IdempotencyKey = None
+    ) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Run a program once. Its failure is a result: 200 with `success: false`."""
+        return await once(idempotency_key, asked, request, lambda: api.execute(asked, request))
+
+    @router.post(
+        "/execute/batch", response_model=schemas.BatchResponse, responses={202: {"model": schemas.JobResponse}}
+    )
+    async def batch(  # pyright: ignore[reportUnusedFunction]
+        asked: schemas.BatchRequest, request: Request, idempotency_key: IdempotencyKey = None, as_job: AsJob = False
+    ) -> Response:
+        """Run a program for each of many inputs."""
+        api.check_batch(asked)
+        if as_job:
+            return JSONResponse(api.start_job(asked), 202)
+        return await once(idempotency_key, asked, request, lambda: api.batch(asked))
+
+    @router.post("/execute/stream", response_class=EventSourceResponse)
+    async def stream(asked: schemas.ExecuteRequest, request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
+        """Run a program once; events are `token`, `status`, … and last `result` (or `error`)."""
+        api.check_program(asked.program_id)
+        return EventSourceResponse(_events(api, asked, request), ping=15)
+
+    @router.get("/batch/{batch_id}", response_model=schemas.JobResponse)
+    async def job(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Tell how far a job is."""
+        return _found(api.history.job(batch_id), f"no job {batch_id[:80]!r}")
+
+    @router.get("/batch/{batch_id}/results", response_model=schemas.BatchResponse)
+    async def job_results(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Give the results of a job that has ended."""
+        return _found(api.history.job_results(batch_id), f"no results of a job {batch_id[:80]!r}")
+
+    @router.post("/batch/{batch_id}/cancel", response_model=schemas.JobResponse)
+    async def cancel(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Ask a job to stop; what it has done is kept."""
+        api.history.cancel_job(batch_id)
+        return _found(api.history.job(batch_id), f"no job {batch_id[:80]!r}")
+
+    @router.get("/programs", response_model=schemas.ProgramsResponse)
+    async def programs() -> Any:  # pyright: ignore[reportUnusedFunction]
+        """List the programs."""
+        return {"programs": [_view(api, program_id) for program_id in api.catalogue.ids()]}
+
+    @router.get("/execution/{execution_id}", response_model=schemas.ExecutionResponse)
+    async def execution(execution_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Give an execution of the history."""
+        return _found(api.history.get(execution_id), f"no execution {execution_id[:80]!r}")
+
+    @router.get("/executions")
+    async def executions() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Give the newest executions."""
+        return {"executions": api.history.recent()}
+
+    @router.get("/stats")
+    async def stats() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Give counts, times, cache and tracking of this process."""
+        return {**api.executor.get_execution_stats(), "running": api.running, "history_dropped": api.history.dropped}
+
+    @router.post("/cache/clear", response_model=schemas.ClearedResponse)
+    async def clear(asked: schemas.ClearRequest) -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Forget results."""
+        if asked.program_id is not None:
+            api.check_program(asked.program_id)
+        return {"cleared": api.executor.clear_cache(asked.program_id)}
+
+    @router.get("/health", response_model=schemas.HealthResponse)
+    async def health() -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Tell whether the process works; needs no token."""
+        return health_of(api)
+
+    return router
+
+
+def health_of(api: Api) -> dict[str, Any]:
+    """Return the state of this process."""
+    status = "draining" if api.draining else "ok"
+    return {"status": status, "version": __version__, "programs": len(api.catalogue.ids()), "running": api.running}
+
+
+def _found(value: dict[str, Any] | None, what: str) -> dict[str, Any]:
+    if value is None:
+        raise BridgeError("not_found", f"there is {what}")
+    return value
+
+
+def _view(api: Api, program_id: str) -> dict[str, Any]:
+    program = api.catalogue.get(program_id) or {}
+    inputs, outputs = field_names(program)
+    kind = str(program.get("kind", "predict"))
+    signature = signature_text(program)
+    return {"program_id": program_id, "kind": kind, "signature": signature, "inputs": inputs, "outputs": outputs}
+
+
+async def _events(api: Api, asked: schemas.ExecuteRequest, request: Request) -> AsyncGenerator[dict[str, str], None]:
+    """Give the events of one execution as server-sent events; closing the generator stops the work."""
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_MAX_EVENTS)
+    work = asyncio.ensure_future(api.execute(asked, request, emit=queue.put, use_cache=False))
+    work.add_done_callback(lambda _work: asyncio.ensure_future(queue.put(None)))
+    number = 0
+    try:
+        while (event := await queue.get()) is not None:
+            yield {"id": str(number), "event": str(event.get("type", "message")), "data": dump(event)}
+            number += 1
+        yield {"id": str(number), **_last(work)}
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
+
+
+def _last(work: "asyncio.Future[dict[str, Any]]") -> dict[str, str]:
+    if (failure := work.exception()) is None:
+        return {"event": "result", "data": dump(work.result())}
+    error = to_bridge_error(failure, "execute/stream") if isinstance(failure, Exception) else None
+    return {"event": "error", "data": dump(error.to_object() if error else {"message": "the work was stopped"})}
+
+
+__all__ = ["health_of", "routes"]

@@ -1,0 +1,54 @@
+"""The history of executions on its own."""
+
+from pathlib import Path
+
+import pytest
+
+from python_bridge.errors import BridgeError
+from python_bridge.store.history import History
+
+
+@pytest.mark.req("RT-1")
+def test_only_the_newest_executions_are_kept(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db", keep=10)
+    for number in range(600):
+        history.add(f"e{number}", "p", True, {"n": number})
+        if number % 100 == 0:
+            history.flush()
+    history.flush()
+    assert history.get("e599") == {"n": 599}
+    assert history.get("e0") is None
+    assert len(history.recent(1000)) < 300
+    history.close()
+
+
+@pytest.mark.req("RT-1", "EX-8")
+def test_a_file_that_is_no_database_is_put_aside_and_the_service_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    path.write_bytes(b"this is no database, however long it is" * 100)
+    history = History(path)
+    history.add("e", "p", True, {"n": 1})
+    assert history.get("e") == {"n": 1}
+    history.close()
+    assert (tmp_path / "h.db.damaged").exists()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BridgeError, match="file"):
+        History(tmp_path / "file" / "h.db")
+
+
+def test_a_claim_that_failed_gives_its_key_back(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db")
+    assert history.claim("k", b"1") is None
+    with pytest.raises(BridgeError, match="still runs"):
+        history.claim("k", b"1")
+    history.answer("k", None)
+    assert history.claim("k", b"1") is None
+    history.answer("k", {"a": 1})
+    assert history.claim("k", b"1") == {"a": 1}
+    with pytest.raises(BridgeError, match="another request"):
+        history.claim("k", b"2")
+    history.close()
