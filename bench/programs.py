@@ -40,6 +40,7 @@ PROGRAMS = (
     elixir("paths.exs", "P3", "P13", "pipeline"),
     Program(("start",), (PYTHON, "bench/start.py")),
     Program(("P16",), (PYTHON, "bench/sessions.py")),
+    Program(("P3", "P6", "P12"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
 )
 
 

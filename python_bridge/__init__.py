@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from python_bridge.services.executor.executor import DSPyPipelineExecutor
     from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
+    from python_bridge.services.loader.loader import DSPyModelLoader
 
 __version__: str
 
 _HOMES = {
+    "DSPyModelLoader": "services.loader.loader",
     "DSPyPipelineExecutor": "services.executor.executor",
     "ExecutionMode": "services.executor.model",
     "ExecutionResult": "services.executor.model",
@@ -30,4 +32,4 @@ def __getattr__(name: str) -> Any:
         return "0.1.0"
 
 
-__all__ = ["DSPyPipelineExecutor", "ExecutionMode", "ExecutionResult", "__version__"]
+__all__ = ["DSPyModelLoader", "DSPyPipelineExecutor", "ExecutionMode", "ExecutionResult", "__version__"]

@@ -77,7 +77,7 @@ class Breakers:
 
     def of(self, execution: Execution) -> Breaker:
         """Return the breaker of an execution."""
-        name = execution.target.identity(execution.options).text.partition("|")[2]
+        name = execution.identify().text.partition("|")[2]
         with self._lock:
             if (found := self._breakers.get(name)) is None:
                 found = self._breakers[name] = self._make()

@@ -39,10 +39,15 @@ class Deadline:
             raise BridgeError("overloaded", text, retryable=False, details={"limit": "abandoned_executions"})
         if execution.timeout is None:
             return await proceed(execution)
-        task: asyncio.Task[CallResult] = asyncio.ensure_future(proceed(execution))  # pyright: ignore[reportAssignmentType]
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[CallResult] = loop.create_task(_run(execution, proceed))
+        over = loop.create_future()  # cheaper than `asyncio.wait`
+        timer = loop.call_later(execution.timeout, _resolve, over)
+        task.add_done_callback(lambda _: _resolve(over))
         try:
-            await asyncio.wait((task,), timeout=execution.timeout)
+            await over
         finally:
+            timer.cancel()
             if not task.done():
                 self._give_up(task)
         if task.done() and not task.cancelled():
@@ -58,6 +63,15 @@ class Deadline:
         self._abandoned.discard(task)
         if not task.cancelled():
             task.exception()  # looked at, so that asyncio does not report it as forgotten
+
+
+async def _run(execution: Execution, proceed: Next) -> CallResult:
+    return await proceed(execution)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def timed_out(seconds: float) -> BridgeError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from python_bridge.engine.interface import CallOptions, CallResult, EventSink
-from python_bridge.engine.targets.interface import Target
+from python_bridge.engine.targets.interface import Identity, Target
 from python_bridge.services.executor.model import ExecutionMode
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ class Execution:
     instruments: Any = None
     checked: bool = False
     key: "Key | None" = None
+    identity: Identity | None = None
+
+    def identify(self) -> Identity:
+        """Return what the answer depends on beside the inputs; looked up once."""
+        if self.identity is None:
+            self.identity = self.target.identity(self.options)
+        return self.identity
+
     emit: EventSink | None = None
 
 

@@ -58,8 +58,8 @@ class Alternatives:
 
     def _other(self, execution: Execution, choice: Any) -> Execution:
         if isinstance(choice, FallbackLM):
-            return replace(execution, options=replace(execution.options, lm=choice.name))
-        other = replace(execution, target=self._resolve(choice), checked=False)
+            return replace(execution, options=replace(execution.options, lm=choice.name), identity=None)
+        other = replace(execution, target=self._resolve(choice), checked=False, identity=None)
         check(other)
         return other
 

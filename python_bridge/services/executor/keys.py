@@ -26,15 +26,13 @@ class Key:
 
 def key_of(execution: Execution) -> Key | None:
     """Return the key of checked inputs: program, LM, parameters, adapter, tenant. ``None`` when they have no bytes."""
-    options = execution.options
-    identity = execution.target.identity(options)
+    identity = execution.identify()
     body = _bytes(execution.inputs)
     if body is None:
         return None
     tenant = execution.tenant or ""
     digest = hashlib.blake2b(body, digest_size=24, person=b"dspex-result-1")
-    digest.update(b"\0%d\0" % len(body))
-    digest.update(wire_json.encode([identity.text, tenant, dict(options.config)]))
+    digest.update(f"\0{len(body)}\0{len(tenant)}\0{tenant}{identity.text}".encode("utf-8", "surrogatepass"))
     return Key(digest.digest(), identity.program, tenant, identity.stable)
 
 

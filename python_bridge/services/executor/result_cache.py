@@ -1,17 +1,21 @@
 """Results in memory, as bytes: bounded in size and number, with a time to live. Every hit is a fresh copy."""
 
+import struct
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from python_bridge.engine.interface import CallResult
 from python_bridge.errors import BridgeError
 from python_bridge.store.results import ResultFile
 from python_bridge.wire import json as wire_json
 
+_LENGTH = struct.Struct(">I")
 _OVERHEAD = 300  # bytes of an entry beside its body, about
 
 
@@ -101,7 +105,7 @@ class ResultCache:
     def put(self, key: bytes, result: CallResult, *, program: str, tenant: str) -> None:
         """Keep a copy; what is no plain data, or larger than the cache, is only counted."""
         try:
-            body = wire_json.encode(asdict(result))
+            body = _write(result)
         except BridgeError:
             body = None
         if body is None or len(body) + _OVERHEAD > self._max_bytes:
@@ -171,10 +175,21 @@ class ResultCache:
             self._bytes -= len(entry.body) + _OVERHEAD
 
 
+def _write(result: CallResult) -> bytes:
+    """The outputs as the wire has them, any value of it; the rest is JSON, which is quicker to write."""
+    made: dict[str, Any] = {"outputs": result.outputs}
+    if result.completions is not None:
+        made["completions"] = result.completions
+    outputs = wire_json.encode(made)
+    rest = orjson.dumps((result.usage, result.cost, result.model, result.adapter))
+    return _LENGTH.pack(len(outputs)) + outputs + rest
+
+
 def _read(body: bytes, how: str) -> CallResult:
-    value: dict[str, Any] = wire_json.decode(body)
-    value["cache"] = how
-    return CallResult(**value)
+    end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
+    made = wire_json.decode(body[_LENGTH.size : end])
+    usage, cost, model, adapter = orjson.loads(body[end:])
+    return CallResult(made["outputs"], made.get("completions"), usage, cost, model, adapter, how)
 
 
 __all__ = ["Entry", "ResultCache"]

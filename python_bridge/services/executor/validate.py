@@ -14,7 +14,7 @@ async def validate(execution: Execution, proceed: Next) -> CallResult:
     """
     check(execution)
     if execution.mode is ExecutionMode.DRY_RUN:
-        execution.target.identity(execution.options)  # names an LM that is not there
+        execution.identify()  # names an LM that is not there
         return CallResult({}, None, {}, None, None, "", "off")
     return await proceed(execution)
 

@@ -1,0 +1,1 @@
+"""Programs from configuration files, allow-listed classes, program JSON and registries."""

@@ -1,0 +1,101 @@
+"""Programs as versions of MLflow's registry: our JSON as an artifact, nothing pickled, no keys."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.tracking.mlflow_exporter import MlflowOptions, import_mlflow
+
+ARTIFACT = "program.json"
+_SECRETS = ("api_key", "authorization", "secret", "password", "extra_headers")
+
+
+def log_program(options: MlflowOptions, name: str, program: Mapping[str, Any], alias: str | None = None) -> str:
+    """Store a program as a new version of the registered model `name`; return the version.
+
+    Args:
+        alias: moved to the new version, for ``models:/name@alias``.
+
+    Raises:
+        BridgeError: `invalid_request` when a member looks like a secret, `unavailable` when MLflow is missing.
+    """
+    if (found := _secret(program, "program")) is not None:
+        raise BridgeError("invalid_request", f"{found} looks like a secret; name LMs, and keep keys in the environment")
+    mlflow = import_mlflow()
+    client = mlflow.MlflowClient(options.uri)
+    experiment = _experiment(client, options)
+    run = client.create_run(experiment, run_name=f"{name} (program)")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ARTIFACT
+        path.write_text(json.dumps(program, ensure_ascii=False, indent=2), "utf-8")
+        client.log_artifact(run.info.run_id, str(path))
+    client.set_terminated(run.info.run_id)
+    if not client.search_registered_models(f"name = '{name}'", max_results=1):
+        client.create_registered_model(name)
+    source = f"{run.info.artifact_uri}/{ARTIFACT}"
+    version = client.create_model_version(name, source, run.info.run_id, tags={"dspex.format": "program-json"})
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, version.version)
+    return str(version.version)
+
+
+def load_program(options: MlflowOptions, uri: str) -> dict[str, Any]:
+    """Return the program JSON of ``models:/name@alias``, ``models:/name/3`` or ``models:/name`` (the latest).
+
+    Raises:
+        BridgeError: `not_found`: ``Model X not found in registry``; `unavailable` when MLflow is missing.
+    """
+    mlflow = import_mlflow()
+    client = mlflow.MlflowClient(options.uri)
+    try:
+        version = _version(client, uri.removeprefix("models:/"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = client.download_artifacts(version.run_id, ARTIFACT, folder)
+            return json.loads(Path(path).read_text("utf-8"))
+    except (mlflow.exceptions.MlflowException, OSError, LookupError) as error:
+        raise BridgeError(
+            "not_found", f"Model {uri} not found in registry", details={"cause": str(error)[:300]}
+        ) from None
+
+
+def _version(client: Any, text: str) -> Any:
+    name, at, alias = text.partition("@")
+    if at:
+        return client.get_model_version_by_alias(name, alias)
+    name, slash, number = text.rpartition("/")
+    if slash:
+        return client.get_model_version(name, number)
+    versions = client.search_model_versions(f"name = '{text}'")
+    return max(versions, key=lambda version: int(version.version)) if versions else _missing()
+
+
+def _missing() -> Any:
+    raise LookupError("no version")
+
+
+def _experiment(client: Any, options: MlflowOptions) -> str:
+    found = client.get_experiment_by_name(options.experiment)
+    if found is not None:
+        return found.experiment_id
+    artifacts = options.artifacts.as_uri() if options.artifacts else None
+    return client.create_experiment(options.experiment, artifact_location=artifacts)
+
+
+def _secret(value: Any, path: str) -> str | None:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if any(part in str(name).lower() for part in _SECRETS):
+                return f"{path}.{name}"
+            if (found := _secret(item, f"{path}.{name}")) is not None:
+                return found
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if (found := _secret(item, f"{path}.{index}")) is not None:
+                return found
+    return None
+
+
+__all__ = ["ARTIFACT", "load_program", "log_program"]
