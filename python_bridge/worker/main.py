@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from python_bridge.engine.interface import Engine
@@ -40,9 +41,10 @@ def run_worker(settings: Settings) -> int:
     Raises:
         SettingsError: the address cannot be listened on, or the system refuses what the settings ask of it.
     """
-    worker = Worker(settings)  # first of all: it notes who its parent is
+    piped = settings.listen == "stdio"  # whoever started it is its client, and need not show a token
+    worker = Worker(replace(settings, token=None) if piped else settings)  # first of all: it notes who its parent is
     prepare_process(settings)
-    if settings.listen == "stdio":
+    if piped:
         serve = serve_stdio(claim_stdio())
     elif settings.listen.startswith("grpc:"):
         require_grpc()

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from python_bridge.services.dispatch import Dispatcher
@@ -51,6 +52,7 @@ class Monitor:
         self._started = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._abandoned_before = 0
 
     def start(self) -> None:
         """Begin to look."""
@@ -91,11 +93,16 @@ class Monitor:
             self._tell(sample)
         if self._dispatcher.draining:
             return
-        verdict = self.policy.judge(sample)
+        verdict = self.policy.judge(self._lasting(sample))
         if verdict is not None and verdict.reason == "memory" and not self.policy.over_memory(give_back_memory()):
             verdict = None
         if verdict is not None:
             self._recycle(verdict)
+
+    def _lasting(self, sample: Sample) -> Sample:
+        """Many calls that are cancelled at once need a moment to end: only what two looks find is abandoned."""
+        before, self._abandoned_before = self._abandoned_before, sample.abandoned
+        return replace(sample, abandoned=min(before, sample.abandoned))
 
     def _recycle(self, verdict: Verdict) -> None:
         text = "this worker is to be replaced: %s; it finishes what it has within %d ms and ends with status %d"

@@ -32,6 +32,14 @@ async def kind_of(awaitable: Any) -> str:
     return caught.value.kind
 
 
+async def test_who_started_a_worker_on_its_streams_needs_no_token() -> None:
+    client = BridgeClient()
+    environ = {**os.environ, "DSPEX_TOKEN": "a token for sockets"}
+    async with python_process(client, *worker_arguments(), env=environ):
+        await client.ready()
+        assert (await client.request("echo", {"value": 1})) == {"value": 1}
+
+
 async def test_stray_prints_go_to_stderr_and_tear_no_frame() -> None:
     async with stdio_link({}, {}) as link:
         client, process = link.client, link.process
