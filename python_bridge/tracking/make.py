@@ -8,7 +8,7 @@ from pathlib import Path
 
 from python_bridge.tracking.interface import NullTracker, Tracker
 from python_bridge.tracking.journaled import Exporter, JournaledTracker, TrackingOptions
-from python_bridge.tracking.mlflow_exporter import INSTALL, MlflowExporter, MlflowOptions
+from python_bridge.tracking.mlflow_exporter import INSTALL, MlflowExporter, MlflowOptions, enable_autolog
 
 logger = logging.getLogger("python_bridge.tracking")
 
@@ -43,6 +43,9 @@ def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledT
     Raises:
         OSError: the journal's folder cannot be made.
     """
+
+    if mlflow.autolog:
+        enable_autolog(mlflow)
 
     def make_exporter() -> Exporter:
         return MlflowExporter(mlflow)

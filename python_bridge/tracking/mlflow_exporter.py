@@ -54,6 +54,40 @@ def import_mlflow() -> Any:
     return mlflow
 
 
+def find_experiment(client: Any, options: MlflowOptions) -> str:
+    """Return the id of the experiment, which is made when it is not there."""
+    found = client.get_experiment_by_name(options.experiment)
+    if found is not None:
+        return found.experiment_id
+    artifacts = options.artifacts.as_uri() if options.artifacts else None
+    try:
+        return client.create_experiment(options.experiment, artifact_location=artifacts)
+    except Exception:  # another process was quicker
+        found = client.get_experiment_by_name(options.experiment)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+_autologged = False
+
+
+def enable_autolog(options: MlflowOptions) -> None:
+    """Switch `mlflow.dspy.autolog` on, once a process. DSPy wants this in the thread that configures it.
+
+    Raises:
+        BridgeError: `unavailable` when MLflow is missing.
+    """
+    global _autologged
+    if _autologged:
+        return
+    mlflow = import_mlflow()
+    mlflow.set_tracking_uri(options.uri)
+    mlflow.set_experiment(experiment_id=find_experiment(mlflow.MlflowClient(options.uri), options))
+    mlflow.dspy.autolog()
+    _autologged = True
+
+
 class MlflowExporter:
     """See `Exporter`. Used by one thread."""
 
@@ -70,12 +104,8 @@ class MlflowExporter:
         self._options = options
         self._client = mlflow.MlflowClient(options.uri)
         self._traces = TracingClient(options.uri)
-        self._experiment = self._find_experiment()
+        self._experiment = find_experiment(self._client, options)
         self._runs: dict[str, str] = {}
-        if options.autolog:
-            mlflow.set_tracking_uri(options.uri)
-            mlflow.set_experiment(experiment_id=self._experiment)
-            mlflow.dspy.autolog()
 
     def export(self, events: Sequence[dict[str, Any]]) -> None:
         """Export a batch; the same one twice leaves one trace and one value each."""
@@ -101,21 +131,6 @@ class MlflowExporter:
             for run in self._runs.values():
                 self._client.set_terminated(run, "FINISHED")
         self._runs.clear()
-
-    def _find_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._options.experiment)
-        if found is not None:
-            return found.experiment_id
-        artifacts = self._options.artifacts
-        try:
-            return self._client.create_experiment(
-                self._options.experiment, artifact_location=artifacts.as_uri() if artifacts else None
-            )
-        except Exception:  # another process was quicker
-            found = self._client.get_experiment_by_name(self._options.experiment)
-            if found is None:
-                raise
-            return found.experiment_id
 
     def _run_key(self, event: dict[str, Any]) -> str:
         if self._options.run_per_execution:
@@ -206,4 +221,4 @@ def _span(data: SpanData) -> Any:
     )
 
 
-__all__ = ["INSTALL", "MlflowExporter", "MlflowOptions", "import_mlflow"]
+__all__ = ["INSTALL", "MlflowExporter", "MlflowOptions", "enable_autolog", "find_experiment", "import_mlflow"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
-from python_bridge.tracking.mlflow_exporter import MlflowOptions, import_mlflow
+from python_bridge.tracking.mlflow_exporter import MlflowOptions, find_experiment, import_mlflow
 
 ARTIFACT = "program.json"
 _SECRETS = ("api_key", "authorization", "secret", "password", "extra_headers")
@@ -26,7 +26,7 @@ def log_program(options: MlflowOptions, name: str, program: Mapping[str, Any], a
         raise BridgeError("invalid_request", f"{found} looks like a secret; name LMs, and keep keys in the environment")
     mlflow = import_mlflow()
     client = mlflow.MlflowClient(options.uri)
-    experiment = _experiment(client, options)
+    experiment = find_experiment(client, options)
     run = client.create_run(experiment, run_name=f"{name} (program)")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
@@ -74,14 +74,6 @@ def _version(client: Any, text: str) -> Any:
 
 def _missing() -> Any:
     raise LookupError("no version")
-
-
-def _experiment(client: Any, options: MlflowOptions) -> str:
-    found = client.get_experiment_by_name(options.experiment)
-    if found is not None:
-        return found.experiment_id
-    artifacts = options.artifacts.as_uri() if options.artifacts else None
-    return client.create_experiment(options.experiment, artifact_location=artifacts)
 
 
 def _secret(value: Any, path: str) -> str | None:

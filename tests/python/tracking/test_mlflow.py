@@ -121,6 +121,15 @@ def test_each_execution_may_have_a_run_of_its_own(store: str, tmp_path: Path) ->
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
 
 
+@pytest.mark.req("EX-8")
+def test_autolog_is_switched_on_once_for_programs_outside_of_the_executor(store: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("autologged.py")), store, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    made = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split()[-1] == "1"
+
+
 @pytest.fixture
 def server(store: str, tmp_path: Path) -> Iterator[str]:
     """A real `mlflow server`."""
