@@ -6,6 +6,8 @@ import typer
 
 from python_bridge import __version__
 from python_bridge.cli.diagnosis import config_app, doctor, takes_settings
+from python_bridge.cli.execute import batch
+from python_bridge.cli.execute import run as run_program
 from python_bridge.cli.http import list_programs, serve, token
 
 app = typer.Typer(
@@ -40,6 +42,10 @@ def worker(**flags: Any) -> None:
     raise typer.Exit(2)
 
 
+app.command(
+    "snakepit-worker",
+    help="Be a worker of a Snakepit pool: flags of a worker, --programs-folder, and those that Snakepit gives.",
+)(worker)
 app.command("fork-server", help="Import dspy once, and fork workers that have it, on standard input and output.")(
     worker
 )
@@ -47,6 +53,8 @@ app.command("fork-server", help="Import dspy once, and fork workers that have it
 
 app.add_typer(config_app)
 app.command()(doctor)
+app.command("run")(run_program)
+app.command()(batch)
 app.command()(serve)
 app.command()(token)
 app.command("programs")(list_programs)

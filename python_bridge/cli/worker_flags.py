@@ -60,4 +60,21 @@ def settings_from(arguments: list[str]) -> Settings:
     return load_settings(flags, config=config)
 
 
-__all__ = ["LIST_FLAGS", "VALUE_FLAGS", "parse_flags", "settings_from"]
+def split_known(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments that a worker understands, and the others, each with the value that follows it."""
+    known: list[str] = []
+    others: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        flag, given, _ = argument.partition("=")
+        is_known = flag in ("--config", "--debug") or flag in VALUE_FLAGS
+        taken = known if is_known else others
+        taken.append(argument)
+        wants_value = flag != "--debug" if is_known else argument.startswith("--")
+        if wants_value and not given and rest and not rest[0].startswith("--"):
+            taken.append(rest.pop(0))
+    return known, others
+
+
+__all__ = ["LIST_FLAGS", "VALUE_FLAGS", "parse_flags", "settings_from", "split_known"]
