@@ -4,9 +4,12 @@ Importing this package imports no gRPC: `require_grpc` tells what is missing.
 """
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from python_bridge.settings import SettingsError
 
+SNAKEPIT_SCRIPT = Path(__file__).parent / "grpc_server.py"
+"""What Snakepit starts."""
 _PARTS = ("grpc", "grpc_health", "grpc_reflection", "google.protobuf")
 
 
@@ -26,4 +29,4 @@ def require_grpc() -> None:
             raise SettingsError(text)
 
 
-__all__ = ["require_grpc"]
+__all__ = ["SNAKEPIT_SCRIPT", "require_grpc"]

@@ -1,0 +1,111 @@
+"""A worker process behind a front: started by it, reached over a Unix socket, ended with it."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from python_bridge.errors import BridgeError
+from python_bridge.transports.link import RunTool, WorkerLink
+
+_ROOT = Path(__file__).resolve().parents[2]
+_TELLS = "listening on "
+_GRACE_S = 0.5
+
+
+class Backend:
+    """One worker process and the connection to it.
+
+    Args:
+        arguments: flags of `python-bridge worker`.
+        environ: variables beside this process's own.
+        run_tool: runs the tools that programs call.
+
+    Attributes:
+        link: done when the worker answers; waits for neither dspy nor the engine.
+    """
+
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], run_tool: RunTool) -> None:
+        self.link: asyncio.Future[WorkerLink] = asyncio.get_running_loop().create_future()
+        self.token = secrets.token_urlsafe(24)
+        self._arguments = arguments
+        self._environ = environ
+        self._run_tool = run_tool
+        self._folder = Path(tempfile.mkdtemp(prefix="dspex-"))  # mode 0700
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the worker listens, as its setting `listen` has it."""
+        return f"unix:{self._folder / 'worker.sock'}"
+
+    async def run(self) -> int:
+        """Start the process and stay with it; return its exit status."""
+        command = [sys.executable, "-m", "python_bridge", "worker", *self._arguments, "--listen", self.address]
+        paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        environ = {**os.environ, **self._environ, "PYTHONPATH": paths, "DSPEX_TOKEN": self.token}
+        process = self._process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environ
+        )
+        output: Any = process.stdout
+        async for line in output:
+            if not self.link.done() and line.decode(errors="replace").startswith(_TELLS):
+                await self._connect()
+            else:
+                sys.stderr.buffer.write(line)
+                sys.stderr.flush()
+        status = await process.wait()
+        if not self.link.done():
+            self.link.set_exception(BridgeError("worker_lost", f"the worker's process ended with status {status}"))
+            self.link.exception()
+        return status
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        path = self.address.removeprefix("unix:")
+        _, link = await loop.create_unix_connection(lambda: WorkerLink(self._run_tool, self.token), path)
+        self.link.set_result(link)
+
+    async def wait_link(self) -> WorkerLink:
+        """Return the link, waiting for the process to listen.
+
+        Raises:
+            BridgeError: `worker_lost`.
+        """
+        return await asyncio.shield(self.link)
+
+    async def endpoint(self) -> dict[str, Any]:
+        """Return where others reach this worker without the front, and what they need for it."""
+        hello = await asyncio.shield((await self.wait_link()).greeted)
+        return {
+            "address": self.address,
+            "token": self.token,
+            "protocol_versions": [1],
+            "pid": self._process.pid if self._process else None,
+            "worker_id": hello["worker_id"],
+        }
+
+    async def drain(self, grace_ms: int) -> None:
+        """Let the worker finish what it has, at most for `grace_ms`, and wait for its end that long."""
+        if not self.link.done() or self.link.exception() is not None:
+            return
+        link = self.link.result()
+        with contextlib.suppress(BridgeError, TimeoutError):
+            await asyncio.wait_for(link.ask("shutdown", {"grace_ms": grace_ms}, {}).answer, _GRACE_S)
+            await asyncio.wait_for(asyncio.shield(link.closed), grace_ms / 1000 + _GRACE_S)
+
+    def kill(self) -> None:
+        """End the process now. What it committed stays."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+__all__ = ["Backend"]
