@@ -44,6 +44,26 @@ defmodule DSPex.ProgramTest do
     end
   end
 
+  for {vector, index} <- Enum.with_index(DSPex.Test.Vectors.ordered("programs.json")["valid"]) do
+    @vector vector
+    @tag req: "FR1.1.1"
+    test "vector #{index} is read, and written as it was: #{vector["name"]}" do
+      json = @vector["program"]
+      assert {:ok, program} = Program.from_json(json)
+      written = Program.to_json(program)
+      assert Ordered.plain(written) == Ordered.plain(json)
+      assert written["demos"] == json["demos"]
+    end
+  end
+
+  for {vector, index} <- Enum.with_index(DSPex.Test.Vectors.ordered("programs.json")["invalid"]), vector["client"] do
+    @vector vector
+    @tag req: "FR1.1.1"
+    test "invalid vector #{index} is no program for a client either: #{vector["name"]}" do
+      assert {:error, %Error{reason: :invalid_input}} = Program.from_json(@vector["program"])
+    end
+  end
+
   test "the members stand in the order of the schema and the empty ones are left out" do
     program = DSPex.ReAct.new("q -> a", tools: [Tool.new("t", & &1)], max_iters: 2, name: "x")
     assert Ordered.keys(Program.to_json(program)) == ["format", "kind", "name", "signature", "config", "tools"]

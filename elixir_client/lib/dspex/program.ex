@@ -180,7 +180,13 @@ defmodule DSPex.Program do
 
       %{} ->
         Map.get(given, json["name"]) ||
-          %Tool{name: json["name"], desc: json["desc"], schema: json["schema"], function: &missing/1}
+          %Tool{
+            name: json["name"],
+            desc: json["desc"],
+            schema: json["schema"],
+            timeout: json["timeout_ms"] || :infinity,
+            function: &missing/1
+          }
     end
   end
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from golden import vectors
 
 from python_bridge.engine.engine import DSPyEngine
-from python_bridge.engine.programs import program_hash
+from python_bridge.engine.programs import check_shape, program_hash
 from python_bridge.engine.state import dump_state
 from python_bridge.errors import BridgeError
 from python_bridge.testing.scripted import ScriptedLM
@@ -18,6 +19,21 @@ def refused(engine: DSPyEngine, program: dict[str, Any]) -> BridgeError:
     with pytest.raises(BridgeError) as caught:
         engine.compile(program)
     return caught.value
+
+
+@pytest.mark.req("FR1.1.1")
+@pytest.mark.parametrize("case", vectors("programs.json", "valid"))
+def test_golden_programs_have_their_handles(case: dict[str, Any]) -> None:
+    assert program_hash(case["program"]) == case["module"]
+
+
+@pytest.mark.req("FR1.1.1")
+@pytest.mark.parametrize("case", vectors("programs.json", "invalid"))
+def test_golden_maps_that_are_no_programs_are_refused_with_the_place(case: dict[str, Any]) -> None:
+    with pytest.raises(BridgeError) as caught:
+        check_shape(case["program"])
+    assert caught.value.kind == "invalid_request"
+    assert case["path"] in [problem["path"] for problem in caught.value.details["problems"]]
 
 
 @pytest.mark.req("FR1.1.1")
