@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import sys
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
 
 _ENGINE = "python_bridge.engine.engine"
+_THRESHOLDS = (20_000, 20, 20)  # a call makes thousands of short-lived objects; the default is a round every 700
 EXIT_NO_ENGINE = 78  # EX_CONFIG: starting again will not help
 
 
@@ -63,9 +65,18 @@ async def boot(
         dispatcher.end(EXIT_NO_ENGINE)
         return None
     operations.set_engine(engine)
+    _spare_the_collector(warm)
     boot_ms = round((time.perf_counter() - started) * 1000, 3)
     dispatcher.engine_ready(engine.dspy_version, engine.features, boot_ms)
     return engine
+
+
+def _spare_the_collector(fresh: bool) -> None:
+    """Let the collector leave alone what a worker keeps for good: walking dspy's modules costs each call its share."""
+    if fresh:  # children of a fork server have inherited a frozen heap
+        gc.collect()
+        gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
 
 
 def _unavailable(exception: Exception) -> BridgeError:
