@@ -10,6 +10,7 @@ defmodule DSPex.ProgramTest do
   doctest DSPex.CodeAct
   doctest DSPex.MultiChainComparison
   doctest DSPex.RLM
+  doctest DSPex.KNN
   doctest DSPex.Wire.Json
 
   alias DSPex.Error
@@ -29,7 +30,7 @@ defmodule DSPex.ProgramTest do
           inner,
           DSPex.ReAct.new("question -> answer", tools: [tool], max_iters: 4, lm: "small", name: "agent"),
           DSPex.Chain.new([inner, DSPex.ChainOfThought.new("answer -> title")], metadata: %{"owner" => "me"}),
-          DSPex.BestOfN.new(inner, n: 3, threshold: 0.5),
+          DSPex.BestOfN.new(inner, N: 3, threshold: 0.5),
           DSPex.Predict.new("question -> answer", instructions: "Be short."),
           DSPex.Predict.new(%{"fields" => [%{"name" => "q", "role" => "input"}]}, instructions: "x"),
           DSPex.Custom.new("package.module:Class", config: [depth: 2])

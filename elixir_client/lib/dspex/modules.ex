@@ -1,15 +1,16 @@
 for {module, kind, options, doc} <- [
       {DSPex.Predict, "predict", [], "One LM call that fills the output fields."},
-      {DSPex.ChainOfThought, "chain_of_thought", [:rationale],
-       "As Predict, with a `reasoning` field before the outputs."},
+      {DSPex.ChainOfThought, "chain_of_thought", [], "As Predict, with a `reasoning` field before the outputs."},
       {DSPex.ReAct, "react", [:max_iters], "Reasons and calls `tools` until it can answer."},
       {DSPex.ProgramOfThought, "program_of_thought", [:max_iters],
        "Writes Python, runs it in a sandbox, and answers from its result."},
       {DSPex.CodeAct, "code_act", [:max_iters], "ReAct whose actions are Python code."},
-      {DSPex.MultiChainComparison, "multi_chain_comparison", [:m],
-       "Compares `m` attempts and answers from all of them."},
-      {DSPex.RLM, "rlm", [:max_iterations, :max_llm_calls],
-       "Works through long inputs by code and sub-calls of the LM."}
+      {DSPex.MultiChainComparison, "multi_chain_comparison", [:M],
+       "Compares `M` attempts and answers from all of them."},
+      {DSPex.RLM, "rlm", [:max_iters, :max_llm_calls, :max_output_chars],
+       "Works through long inputs by code and sub-calls of the LM."},
+      {DSPex.KNN, "knn", [:k, :dimensions],
+       "Gives the `k` of its `demos` that are nearest to the inputs, as the output `examples`."}
     ] do
   defmodule module do
     own = if options == [], do: "", else: ", and `:#{Enum.join(options, "`, `:")}`"
@@ -48,11 +49,12 @@ defmodule DSPex.Chain do
 end
 
 for {module, kind, options, doc} <- [
-      {DSPex.BestOfN, "best_of_n", [:n, :threshold, :reward, :fail_count],
-       "Runs a program up to `n` times and keeps the best."},
-      {DSPex.Refine, "refine", [:n, :threshold, :reward, :fail_count],
+      {DSPex.BestOfN, "best_of_n", [:N, :threshold, :reward, :fail_count],
+       "Runs a program up to `N` times and keeps the best by `reward`, the name of one of its `tools`."},
+      {DSPex.Refine, "refine", [:N, :threshold, :reward, :fail_count],
        "As BestOfN, with advice from each attempt to the next."},
-      {DSPex.Parallel, "parallel", [:num_threads], "Runs a program over several inputs at once."}
+      {DSPex.Parallel, "parallel", [:num_threads, :max_errors],
+       "Runs a program over several inputs at once: `items`, a list of its inputs."}
     ] do
   defmodule module do
     @moduledoc """
@@ -67,7 +69,7 @@ for {module, kind, options, doc} <- [
     """
     @spec new(DSPex.Program.t(), keyword) :: DSPex.Program.t()
     def new(%DSPex.Program{} = program, options \\ []) do
-      DSPex.Program.new(unquote(kind), nil, [{:children, %{"module" => program}} | options], unquote(options))
+      DSPex.Program.new(unquote(kind), nil, [{:children, %{"program" => program}} | options], unquote(options))
     end
   end
 end
