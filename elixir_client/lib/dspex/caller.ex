@@ -5,6 +5,7 @@ defmodule DSPex.Caller do
   `DSPex` is its front; see there for the options.
   """
 
+  alias DSPex.Breaker
   alias DSPex.Cached
   alias DSPex.Error
   alias DSPex.Exchange
@@ -20,7 +21,6 @@ defmodule DSPex.Caller do
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
                    cache owner)a
   @default_instance :"Elixir.DSPex"
-  @credit 32
 
   @doc "See `DSPex.call/3`."
   @spec call(Program.t(), map | keyword, keyword) :: {:ok, Prediction.t()} | {:error, Error.t()}
@@ -68,55 +68,7 @@ defmodule DSPex.Caller do
     end
   end
 
-  @doc """
-  Sends `method` about a program to a worker that has it, with `:lm`, `:adapter` and `:config` of the options as its `options`,
-  and gives the result with its maps ordered. `tools` (by name) are known beside those of the program. `on_event`, a function
-  of an event as a map, hears of its stream, in the caller's process; without it nothing streams.
-  """
-  @spec work(String.t(), Program.t(), [{String.t(), term}], keyword, map, (map -> term) | nil) ::
-          {:ok, term} | {:error, Error.t()}
-  def work(method, %Program{} = program, params, options, tools \\ %{}, on_event \\ nil) do
-    with {:ok, table, request} <- request_options(options) do
-      request = [{:tools, Map.merge(Program.tools(program), tools)} | streaming(request, on_event)]
-      listen = fn exchange -> with {:ok, exchange} <- opened(exchange), do: listen(exchange, on_event) end
-      params = params ++ call_options(options)
-      {outcome, _exchange} = Runner.with_module(table, program, method, params, request, listen)
-      outcome
-    end
-  end
-
-  defp streaming(request, nil), do: request
-
-  defp streaming(request, _on_event) do
-    request |> Keyword.update!(:meta, &(&1 ++ [{"stream", true}, {"credit", @credit}])) |> Keyword.put(:credit, @credit)
-  end
-
-  defp opened(exchange) do
-    with {:error, error} <- Exchange.open(exchange), do: {{:error, error}, exchange}
-  end
-
-  defp listen(exchange, on_event) do
-    case Exchange.next(exchange) do
-      {:event, event, exchange} ->
-        heard(exchange, event, on_event)
-        Exchange.grant(exchange, 1)
-        listen(exchange, on_event)
-
-      {:answer, outcome, exchange} ->
-        {outcome, exchange}
-    end
-  end
-
-  # What the caller's function raises is the caller's; the work for it ends.
-  defp heard(exchange, event, on_event) do
-    on_event.(event)
-  catch
-    kind, reason ->
-      Exchange.abandon(exchange)
-      :erlang.raise(kind, reason, __STACKTRACE__)
-  end
-
-  defp run(%Router{route: :native} = decision, _table, program, inputs, request, options) do
+  defp run(%Router{route: :native} = decision, table, program, inputs, request, options) do
     metadata = %{
       instance: Keyword.get(options, :instance, @default_instance),
       pool: nil,
@@ -125,9 +77,15 @@ defmodule DSPex.Caller do
     }
 
     Telemetry.span([:dspex, :call], metadata, fn ->
-      guard = Native.Guard.start(options[:owner])
-      outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
-      Native.Guard.stop(guard)
+      outcome =
+        guarded(table, lm_scope(nil, program, options), fn ->
+          guard = Native.Guard.start(options[:owner])
+          outcome = Native.Program.call(program, inputs, decision.lm, native_options(request, options))
+          Native.Guard.stop(guard)
+          {outcome, nil}
+        end)
+        |> elem(0)
+
       outcome = with {:ok, prediction} <- outcome, do: {:ok, put_in(prediction.meta["route_reason"], decision.why)}
       {outcome, stop_metadata(outcome, nil)}
     end)
@@ -138,11 +96,30 @@ defmodule DSPex.Caller do
 
     Telemetry.span([:dspex, :call], call.metadata, fn ->
       started = System.monotonic_time()
-      {outcome, exchange} = Runner.run(table, program, "module.call", call.params, call.options)
+
+      {outcome, exchange} =
+        guarded(table, lm_scope(call.metadata.pool, program, options), fn ->
+          Runner.run(table, program, "module.call", call.params, call.options)
+        end)
+
       outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
       {outcome, stop_metadata(outcome, exchange)}
     end)
   end
+
+  defp guarded(table, scope, function) do
+    case Breaker.check(table, scope) do
+      :ok ->
+        {outcome, exchange} = function.()
+        Breaker.lm_outcome(table, scope, outcome)
+        {outcome, exchange}
+
+      {:error, error} ->
+        {{:error, error}, nil}
+    end
+  end
+
+  defp lm_scope(pool, program, options), do: {:lm, pool, Router.Capability.lm_name(program, options) || "default"}
 
   defp stream(%Router{route: :native} = decision, table, program, inputs, request, options) do
     events =
@@ -154,7 +131,9 @@ defmodule DSPex.Caller do
   defp stream(decision, table, program, inputs, request, options) do
     DSPex.Stream.new(fn ->
       Router.record(table, program, decision)
-      {:ok, Map.put(prepare(decision, table, program, inputs, request, options), :program, program)}
+      call = prepare(decision, table, program, inputs, request, options)
+      scope = lm_scope(call.metadata.pool, program, options)
+      with :ok <- Breaker.check(table, scope), do: {:ok, Map.merge(call, %{program: program, scope: scope})}
     end)
   end
 

@@ -8,6 +8,7 @@ defmodule DSPex.Exchange do
   Python, and a late answer is dropped.
   """
 
+  alias DSPex.Breaker
   alias DSPex.Error
   alias DSPex.Pool
   alias DSPex.Pool.Queue
@@ -89,9 +90,9 @@ defmodule DSPex.Exchange do
   @doc "Takes a place and sends the request."
   @spec open(t) :: {:ok, t} | {:error, Error.t()}
   def open(exchange) do
-    case checkout(exchange) do
-      {:ok, index} -> send_to(exchange, index)
-      {:error, error} -> {:error, error}
+    with :ok <- admitted(exchange),
+         {:ok, index} <- checkout(exchange) do
+      send_to(exchange, index)
     end
   end
 
@@ -101,6 +102,7 @@ defmodule DSPex.Exchange do
     receive do
       {^ref, {:answer, body}} ->
         done(exchange)
+        Breaker.success(exchange.table, {:pool, exchange.pool})
         answered(answer(body), exchange)
 
       {^ref, {:event, body}} ->
@@ -141,6 +143,19 @@ defmodule DSPex.Exchange do
     done(exchange)
   end
 
+  @doc "What decides which worker is tried first: the session of the options, or what they give as `:affinity`."
+  @spec affinity(keyword) :: term
+  def affinity(options) do
+    case List.keyfind(Keyword.get(options, :meta, []), "session", 0) do
+      {"session", id} when id != nil -> {tenant(options[:meta]), id}
+      _none -> options[:affinity]
+    end
+  end
+
+  defp tenant(meta) do
+    with {"tenant", tenant} when tenant != nil <- List.keyfind(meta, "tenant", 0), do: tenant, else: (_none -> nil)
+  end
+
   @doc "What is left until a deadline, in milliseconds."
   @spec left(integer | :infinity) :: timeout
   def left(:infinity), do: :infinity
@@ -150,8 +165,7 @@ defmodule DSPex.Exchange do
     timeout = Keyword.get(options, :timeout, :infinity)
     meta = for {_name, value} = pair <- Keyword.get(options, :meta, []), value != nil, do: pair
     owner = if pid = options[:owner], do: Process.monitor(pid)
-    session = with {"session", id} <- List.keyfind(meta, "session", 0), do: {List.keyfind(meta, "tenant", 0), id}
-    within? = session != nil or options[:within?] == true
+    within? = List.keymember?(meta, "session", 0) or options[:within?] == true
     meta = if within?, do: [{"within", ToolProcesses.within(exchange.table)} | meta], else: meta
 
     %{
@@ -162,7 +176,7 @@ defmodule DSPex.Exchange do
         options: options |> Keyword.take([:tools, :credit]) |> Map.new(),
         owner: owner,
         index: options[:index],
-        affinity: session || options[:affinity]
+        affinity: affinity(options)
     }
   end
 
@@ -176,6 +190,10 @@ defmodule DSPex.Exchange do
         {:error, Error.new(:not_found, "no pool is named #{inspect(pool)}; there are #{known}")}
     end
   end
+
+  # What asks one worker, as a health check does, is let through: it tells how that one is.
+  defp admitted(%{index: nil, table: table, pool: pool}), do: Breaker.check(table, {:pool, pool})
+  defp admitted(_bound), do: :ok
 
   # A call bound to one worker, or sent after its own program, takes its place beyond the bound.
   defp checkout(%{index: index, prefer: prefer, row: row}) when index != nil or prefer != nil do
@@ -271,7 +289,16 @@ defmodule DSPex.Exchange do
   defp answered({:error, %Error{reason: :conflict, retryable?: true} = error}, exchange),
     do: again(exchange, error, true)
 
+  # A worker that drains begins nothing: what it refuses goes to its successor, or to another.
+  defp answered({:error, %Error{reason: :overloaded} = error}, exchange), do: again(exchange, error, leaving?(exchange))
   defp answered(outcome, exchange), do: {:answer, outcome, exchange}
+
+  defp leaving?(%{table: table, pool: pool, at: at, worker: worker}) do
+    case :ets.lookup(table, {:worker, pool, at}) do
+      [{_key, ^worker, row}] -> row.state == :draining
+      _successor_or_none -> true
+    end
+  end
 
   defp again(%{index: nil, attempt: attempt} = exchange, _error, true) when attempt < @attempts do
     case open(%{exchange | attempt: attempt + 1, ref: nil}) do

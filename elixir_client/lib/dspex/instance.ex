@@ -9,6 +9,7 @@ defmodule DSPex.Instance do
   alias DSPex.Error
   alias DSPex.Options
   alias DSPex.Pool
+  alias DSPex.Pool.LmFile
 
   @version Mix.Project.config()[:version]
 
@@ -22,7 +23,7 @@ defmodule DSPex.Instance do
   @doc "The table of an instance that runs."
   @spec table(atom) :: {:ok, :ets.table()} | {:error, Error.t()}
   def table(name) do
-    case :ets.whereis(:persistent_term.get({__MODULE__, name}, :undefined)) do
+    case :ets.whereis(table_name(name)) do
       :undefined ->
         {:error,
          Error.new(
@@ -47,8 +48,7 @@ defmodule DSPex.Instance do
   def init(options) do
     name = options[:name]
     table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
-    # Every call asks for it; to make the name anew takes ten times as long.
-    :persistent_term.put({__MODULE__, name}, table)
+    :ets.insert(table, {:instance, name})
     :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
     :ets.insert(table, {:pools, Keyword.keys(options[:pools])})
     :ets.insert(table, {:native, native(options[:native] || [])})
@@ -74,10 +74,29 @@ defmodule DSPex.Instance do
 
   defp table_name(name), do: Module.concat(name, "Table")
 
+  # Options of the pool that are settings of its worker.
+  @settings [
+    memory_soft: :memory_soft_bytes,
+    max_calls: :recycle_calls,
+    max_age: :recycle_age_ms,
+    nice: :nice,
+    cpus: :cpus,
+    gpu: :gpu
+  ]
+
+  defp launch(name, pool, options) do
+    own = for {option, setting} <- @settings, value = options[option], do: {Atom.to_string(setting), value}
+    given = Map.new(options[:settings], fn {setting, value} -> {to_string(setting), value} end)
+    config = if options[:lms], do: [{"config", LmFile.path(name, pool)}], else: []
+    settings = (own ++ config) |> Map.new() |> Map.merge(given)
+
+    [instance: inspect(name), settings: settings] ++ Keyword.take(options, [:python, :command, :args, :env, :cd, :lm])
+  end
+
   defp pool_config(name, table, pool, options) do
     fixed =
       ~w(workers start transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
-               ping_interval ping_misses backoff backoff_reset drain_ms)a
+               ping_interval ping_misses backoff backoff_reset drain_ms max_rss lms)a
 
     Map.merge(Map.new(fixed, &{&1, options[&1]}), %{
       instance: name,
@@ -87,7 +106,7 @@ defmodule DSPex.Instance do
       version: @version,
       task_supervisor: tasks(name),
       queue: %{limit: options[:queue_limit], timeout: options[:queue_timeout]},
-      launch: [instance: inspect(name)] ++ Keyword.take(options, [:python, :command, :args, :env, :cd, :lm, :settings])
+      launch: launch(name, pool, options)
     })
     |> then(&if &1.transport == nil, do: Map.delete(&1, :transport), else: &1)
   end

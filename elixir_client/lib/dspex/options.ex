@@ -51,6 +51,28 @@ defmodule DSPex.Options do
       default: 10_000,
       doc: "ms of being ready after which the back-off begins anew"
     ],
+    breaker: [
+      type: :breaker,
+      default: [failures: 10, open_ms: 5_000],
+      doc: "`failures` in a row that open a circuit breaker (of the pool, of an LM), and ms until it is probed"
+    ],
+    max_rss: [
+      type: {:integer, 1_048_576, 1_125_899_906_842_624},
+      doc: "bytes of resident memory above which a worker is killed and replaced"
+    ],
+    memory_soft: [
+      type: {:integer, 0, 1_125_899_906_842_624},
+      doc: "bytes from which on it finishes its calls and is replaced"
+    ],
+    max_calls: [type: {:integer, 0, 1_000_000_000}, doc: "calls after which it finishes and is replaced"],
+    max_age: [type: {:integer, 0, 31_536_000_000}, doc: "ms after which it finishes and is replaced"],
+    nice: [type: {:integer, -20, 19}, doc: "niceness of its processes"],
+    cpus: [type: :text, doc: "processors that they may use, as `\"0-3,6\"`"],
+    gpu: [type: :text, doc: "devices that they may see, as `\"0,1\"` or `\"none\"`"],
+    lms: [
+      type: :tables,
+      doc: "further LMs by name, as `[small: [model: \"openai/gpt-4o-mini\", api_key_env: \"OPENAI_API_KEY\"]]`"
+    ],
     drain_ms: [type: {:integer, 0, 600_000}, default: 2_000, doc: "ms that a worker gets to end"]
   ]
 
@@ -217,6 +239,25 @@ defmodule DSPex.Options do
       Enum.all?(value, fn {_name, ms} -> is_integer(ms) and ms > 0 end)
   end
 
+  # A key itself is no member: it stays in the environment.
+  @lm_table ~w(model api_key_env api_base temperature max_tokens timeout retries cache)a
+
+  defp valid?(:tables, value) do
+    Keyword.keyword?(value) and Enum.all?(value, fn {_name, table} -> valid_lm?(table) end)
+  end
+
+  defp valid?(:breaker, false), do: true
+
+  defp valid?(:breaker, value) do
+    Keyword.keyword?(value) and Keyword.keys(value) -- [:failures, :open_ms] == [] and
+      Enum.all?(value, fn {_name, number} -> is_integer(number) and number > 0 end)
+  end
+
+  defp valid_lm?(table) do
+    Keyword.keyword?(table) and is_binary(table[:model]) and Keyword.keys(table) -- @lm_table == [] and
+      Enum.all?(table, fn {_name, value} -> is_binary(value) or is_number(value) or is_boolean(value) end)
+  end
+
   defp allowed({:integer, least, most}), do: "a whole number from #{least} to #{most}"
   defp allowed(:text), do: "a text that is not empty"
   defp allowed({:list, _type}), do: "a list of texts"
@@ -225,5 +266,7 @@ defmodule DSPex.Options do
   defp allowed(:map), do: "a map or keyword list"
   defp allowed(:transport), do: "{module, options}"
   defp allowed(:pairs), do: "pairs of names and texts (or false)"
+  defp allowed(:tables), do: "a keyword list of LMs, each with model: and of #{Enum.join(@lm_table, ", ")}"
+  defp allowed(:breaker), do: "[failures: count, open_ms: ms] or false"
   defp allowed(:backoff), do: "[first: ms, most: ms]"
 end

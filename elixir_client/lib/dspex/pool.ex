@@ -16,6 +16,7 @@ defmodule DSPex.Pool do
   use Supervisor
 
   alias DSPex.Error
+  alias DSPex.Pool.LmFile
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
   alias DSPex.Telemetry
@@ -127,14 +128,16 @@ defmodule DSPex.Pool do
       if config.start == :fork_server,
         do: Module.concat([config.instance, "ForkServer", Macro.camelize(Atom.to_string(config.pool))])
 
-    config = Map.merge(config, %{slots: slots, queue: queue, fork_server: fork_server})
+    config = Map.merge(config, %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers})
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
     :ets.insert(config.table, {{:pool, config.pool}, row})
 
+    lm_file = if config.lms, do: [{LmFile, Map.take(config, [:instance, :pool, :lms])}], else: []
     forks = if fork_server, do: [{ForkServer, config}], else: []
 
     children =
-      [{Queue, queue_config} | forks] ++
+      lm_file ++
+        [{Queue, queue_config} | forks] ++
         [
           {DynamicSupervisor, name: workers, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
           Supervisor.child_spec({Task, fn -> start_workers(workers, config, 1..config.workers//1) end},
@@ -148,7 +151,7 @@ defmodule DSPex.Pool do
   defp start_workers(supervisor, config, indexes) do
     for index <- indexes do
       worker = config |> Map.drop([:workers, :options]) |> Map.put(:index, index)
-      {:ok, _pid} = DynamicSupervisor.start_child(supervisor, {Worker, worker})
+      DynamicSupervisor.start_child(supervisor, {Worker, worker})
     end
   end
 end

@@ -133,16 +133,23 @@ defmodule DSPex.Router do
   end
 
   defp choose({:ok, lm}, {:ok, nil}, table, program, options) do
-    {:ok, pool} = Pool.fetch(table, Capability.pool(table, options))
+    name = Capability.pool(table, options)
+    {:ok, pool} = Pool.fetch(table, name)
+    lm_name = Capability.lm_name(program, options) || "default"
     states = Pool.Slots.states(pool.slots)
 
     cond do
+      open?(table, {:lm, nil, lm_name}) -> both(:python, :availability, "the breaker of Elixir's LM is open", lm)
+      open?(table, {:lm, name, lm_name}) -> both(:native, :availability, "the breaker of the pool's LM is open", lm)
+      open?(table, {:pool, name}) -> both(:native, :availability, "the breaker of the pool is open", lm)
       :ready not in states -> both(:native, :availability, "no worker of the pool is ready", lm)
       Pool.Slots.full?(pool.slots) -> both(:native, :load, "all workers of the pool are full", lm)
       faster = Latency.faster(table, program.kind) -> latency(faster, lm)
       true -> preference(table, lm)
     end
   end
+
+  defp open?(table, scope), do: DSPex.Breaker.state(table, scope) == :open
 
   defp only(route, why, lm), do: {:ok, %__MODULE__{route: route, rule: :capability, why: why, lm: lm}}
 

@@ -44,7 +44,9 @@ defmodule DSPex.Runner do
   @spec put(:ets.table(), Program.t(), keyword, pos_integer | nil) ::
           {:ok, String.t(), pos_integer} | {:error, Error.t()}
   def put(table, program, options, index \\ nil) do
-    options = options |> Keyword.take([:pool, :timeout, :encoding, :owner]) |> Keyword.put(:index, index)
+    # The program goes where the session is: the call comes after it.
+    own = [index: index, affinity: Exchange.affinity(options)]
+    options = own ++ Keyword.take(options, [:pool, :timeout, :encoding, :owner])
 
     with {:ok, exchange} <- Exchange.new(table, "program.put", [{"program", Program.to_json(program)}], options) do
       case Exchange.call(exchange) do

@@ -2,6 +2,7 @@ defmodule DSPex.Stream do
   @moduledoc false
   # A call as an Enumerable: started when it is enumerated, fed as fast as it is read, cancelled when it is halted.
 
+  alias DSPex.Breaker
   alias DSPex.Error
   alias DSPex.Event
   alias DSPex.Exchange
@@ -107,8 +108,13 @@ defmodule DSPex.Stream do
 
   defp close(state) do
     if state.exchange, do: Exchange.abandon(state.exchange)
+    Breaker.lm_outcome(state.table, state.scope, lm_outcome(state))
     stop(state)
   end
+
+  defp lm_outcome(%{failure: %Error{} = error}), do: {:error, error}
+  defp lm_outcome(%{result: :ok}), do: {:ok, nil}
+  defp lm_outcome(_halted), do: {:error, nil}
 
   defp stop(state) do
     measurements = %{duration: System.monotonic_time() - state.started, events: state.events}

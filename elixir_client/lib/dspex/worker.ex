@@ -18,17 +18,19 @@ defmodule DSPex.Worker do
   """
   @behaviour :gen_statem
 
+  alias DSPex.Breaker
   alias DSPex.Error
   alias DSPex.Policy.Backoff
-  alias DSPex.Pool.Slots
   alias DSPex.Protocol.Connection
-  alias DSPex.Telemetry
   alias DSPex.Worker.Call
   alias DSPex.Worker.Crash
   alias DSPex.Worker.Diagnosis
+  alias DSPex.Worker.Ending
   alias DSPex.Worker.ForkServer
   alias DSPex.Worker.Launch
+  alias DSPex.Worker.Notices
   alias DSPex.Worker.OsProcess
+  alias DSPex.Worker.Place
   alias DSPex.Worker.Tools
 
   require Logger
@@ -39,6 +41,8 @@ defmodule DSPex.Worker do
               [
                 fork: nil,
                 retired?: false,
+                left?: false,
+                grace_until: nil,
                 generation: 0,
                 calls: %{},
                 tools: %Tools{},
@@ -110,10 +114,24 @@ defmodule DSPex.Worker do
     Process.flag(:trap_exit, true)
     Process.flag(:message_queue_data, :off_heap)
     Logger.metadata(dspex_pool: config.pool, dspex_worker: config.index)
-    Slots.put_load(config.slots, config.index, 0)
-    Slots.put_bound(config.slots, config.index, config.max_in_flight)
+
+    # An owner that crashed while it let its last calls end has a successor already.
+    if Place.taken?(config), do: :ignore, else: begin(config)
+  end
+
+  defp begin(config) do
+    Place.open(config)
     data = %__MODULE__{config: config, backoff: Backoff.new(config.backoff)}
-    {:ok, :down, put_state(data, :starting), [{:next_event, :internal, :start}]}
+    data = %{data | generation: Map.get(config, :generation, 0)}
+    data = Place.put(data, :starting)
+
+    # The pool may have shrunk since this owner was asked for; the row comes first, so that the pool sees it or it the pool.
+    if Place.beyond?(config) do
+      Place.forget(data)
+      :ignore
+    else
+      {:ok, :down, data, [{{:timeout, :backoff}, Map.get(config, :delay, 0), :start}]}
+    end
   end
 
   @impl :gen_statem
@@ -130,16 +148,16 @@ defmodule DSPex.Worker do
   @impl :gen_statem
   def terminate(reason, _state, %{transport: nil} = data) do
     Crash.log(reason)
-    forget(data)
+    Place.forget(data)
   end
 
   def terminate(reason, _state, data) do
     Crash.log(reason)
-    forget(data)
-    data = fail_calls(data, Error.new(:worker_lost, "the pool was stopped"))
+    Place.forget(data)
+    data = fail_calls(data, {:lost, Error.new(:worker_lost, "the pool was stopped")})
     {frame, _connection} = Connection.shutdown(data.connection, 0)
     data.module.send(data.transport, frame)
-    await_end(data, System.monotonic_time(:millisecond) + data.config.drain_ms)
+    Ending.await(data.module, data.transport, System.monotonic_time(:millisecond) + data.config.drain_ms)
   end
 
   # The path of every call comes first.
@@ -231,7 +249,7 @@ defmodule DSPex.Worker do
   end
 
   defp refuse(data, {_pid, ref}, error) do
-    data = release(data)
+    data = Place.release(data)
     tell(ref, {:refused, error})
     data
   end
@@ -239,14 +257,8 @@ defmodule DSPex.Worker do
   defp finish(data, call, message) do
     Process.demonitor(call.monitor, [:flush])
     # The place is free before the caller knows its answer: its next call must find it.
-    data = release(%{data | calls: Map.delete(data.calls, call.monitor)})
+    data = Place.release(%{data | calls: Map.delete(data.calls, call.monitor)})
     tell(call.ref, message)
-    data
-  end
-
-  defp release(%{config: %{slots: slots, index: index, queue: queue}} = data) do
-    Slots.release(slots, index)
-    if Slots.waiting(slots) > 0, do: send(queue, :free)
     data
   end
 
@@ -258,18 +270,17 @@ defmodule DSPex.Worker do
         Process.demonitor(call.monitor, [:flush])
         {frame, connection} = Connection.cancel(data.connection, id)
         data = %{data | connection: connection, calls: Map.delete(data.calls, call.monitor)}
-        data |> stop_tools(id) |> write(frame) |> release()
+        data |> stop_tools(id) |> write(frame) |> Place.release()
 
       _done ->
         data
     end
   end
 
-  defp fail_calls(%{connection: nil} = data, _error), do: data
+  defp fail_calls(%{connection: nil} = data, _outcome), do: data
 
-  defp fail_calls(data, error) do
-    data =
-      Enum.reduce(data.connection.in_flight, data, fn {_id, {call, _}}, data -> finish(data, call, {:lost, error}) end)
+  defp fail_calls(data, outcome) do
+    data = Enum.reduce(data.connection.in_flight, data, fn {_id, {call, _}}, data -> finish(data, call, outcome) end)
 
     %{
       data
@@ -337,13 +348,18 @@ defmodule DSPex.Worker do
   defp react([{:send, frame} | rest], state, data, actions), do: react(rest, state, write(data, frame), actions)
   defp react([{:pong} | rest], state, data, actions), do: react(rest, state, data, actions)
 
+  defp react([{:notification, "worker/draining", params} | rest], :ready, data, actions) do
+    {data, time} = leave(data, params)
+    react(rest, :draining, data, [{:state_timeout, time, :drained} | actions])
+  end
+
   defp react([{:notification, method, params} | rest], state, data, actions) do
-    notified(method, params, data)
+    Notices.notified(method, params, data.config, data.info)
     react(rest, state, data, actions)
   end
 
   defp react([{:stray, what} | rest], state, data, actions) do
-    emit(data, :stray, %{count: data.connection.stray}, %{what: what})
+    Notices.emit(data.config, data.info, :stray, %{count: data.connection.stray}, %{what: what})
     react(rest, state, data, actions)
   end
 
@@ -373,19 +389,6 @@ defmodule DSPex.Worker do
     tool_calls = Map.drop(data.connection.tool_calls, calls)
     %{data | tools: Tools.kill_request(data.tools, request), connection: %{data.connection | tool_calls: tool_calls}}
   end
-
-  defp notified("log/message", params, _data) do
-    level = Map.get(%{"debug" => :debug, "info" => :info, "warning" => :warning}, params["level"], :error)
-    Logger.log(level, fn -> "python: #{params["logger"]}: #{params["message"]}" end)
-  end
-
-  defp notified("telemetry/event", params, data) do
-    metadata = %{name: params["name"], worker: data.info["worker_id"], metadata: params["metadata"]}
-    measurements = if is_map(params["measurements"]), do: params["measurements"], else: %{}
-    Telemetry.execute([:dspex, :python, :event], measurements, metadata)
-  end
-
-  defp notified(_method, _params, _data), do: :ok
 
   # Life of the process
 
@@ -425,57 +428,89 @@ defmodule DSPex.Worker do
   defp became_ready(data, info) do
     info = Map.merge(data.info, Map.take(info, ~w(dspy features boot_ms)))
     data = %{data | info: info, ready_at: System.monotonic_time(), cause: nil, generation: data.generation + 1}
-    emit(data, :up, %{boot_ms: milliseconds(data.started)}, %{os_pid: data.module.os_pid(data.transport)})
-    data |> put_state(:ready) |> tap(&send(&1.config.queue, :changed))
+
+    Notices.emit(data.config, data.info, :up, %{boot_ms: milliseconds(data.started)}, %{
+      os_pid: data.module.os_pid(data.transport)
+    })
+
+    data |> Place.put(:ready) |> tap(&send(&1.config.queue, :changed))
   end
 
   defp ping_timer(data), do: {{:timeout, :ping}, data.config.ping_interval, :tick}
 
   defp tick(data) do
     missed = if data.heard?, do: 0, else: data.missed + 1
-    settle(data)
+    Place.settle(data)
 
-    if missed > data.config.ping_misses do
-      lost(data, "it did not answer #{missed} pings in a row (#{missed * data.config.ping_interval} ms)")
-    else
-      {frame, connection} = Connection.ping(data.connection)
-      data = %{data | connection: connection, missed: missed, heard?: false}
-      {:keep, write(data, frame), [ping_timer(data)]}
+    cond do
+      missed > data.config.ping_misses ->
+        lost(data, "it did not answer #{missed} pings in a row (#{missed * data.config.ping_interval} ms)")
+
+      excess = OsProcess.excess(data.module.os_pid(data.transport), data.config.max_rss) ->
+        lost(data, excess)
+
+      true ->
+        ping(data, missed)
     end
   end
 
-  # A caller that was killed between its checkout and its request leaves a place taken.
-  defp settle(%{config: config} = data) do
-    if data.calls == %{} and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?(),
-      do: Slots.put_load(config.slots, config.index, 0)
+  defp ping(data, missed) do
+    {frame, connection} = Connection.ping(data.connection)
+    data = %{data | connection: connection, missed: missed, heard?: false}
+    {:keep, write(data, frame), [ping_timer(data)]}
   end
-
-  defp idle?, do: match?({:message_queue_len, 0}, Process.info(self(), :message_queue_len))
 
   defp lost(data, %Error{} = error), do: ended(data, error)
 
   defp lost(data, reason) do
     if data.ready_at == nil and data.connection.phase == :opened,
       do: ended(data, {:diagnose, reason}),
-      else: ended(data, Error.new(:unavailable, "the worker was lost: #{reason}"))
+      else: ended(data, Error.new(:unavailable, "the worker was lost: #{reason}", details: OsProcess.details(reason)))
   end
 
   defp ended(data, cause) do
     text = with {:diagnose, reason} <- cause, do: reason, else: (error -> error.message)
 
     if data.ready_at,
-      do: emit(data, :down, %{in_flight: map_size(data.calls), uptime_ms: milliseconds(data.ready_at)}, %{reason: text})
+      do:
+        Notices.emit(
+          data.config,
+          data.info,
+          :down,
+          %{in_flight: map_size(data.calls), uptime_ms: milliseconds(data.ready_at)},
+          %{reason: text}
+        )
 
+    # Before the callers know: the next call of any of them must find the breaker as it is.
+    if data.calls != %{} and not data.left?, do: Breaker.failure(data.config.table, {:pool, data.config.pool}, text)
     OsProcess.kill(data.config.task_supervisor, data.module.os_pid(data.transport))
     data.module.close(data.transport)
-    data = fail_calls(data, Error.new(:worker_lost, "the worker ended in mid-call: #{text}"))
+    data = fail_calls(data, Ending.outcome(data.grace_until, cause, text))
     retry_later(%{data | transport: nil, connection: nil, out: [], batched: 0}, cause)
   end
 
   defp drain(data) do
     {frame, connection} = Connection.shutdown(data.connection, data.config.drain_ms)
-    data = put_state(%{data | connection: connection}, :draining)
+    data = Place.put(%{data | connection: connection}, :draining)
     {:next_state, :draining, write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
+  end
+
+  # The process ends by itself. Its place goes to another owner, which starts a process at once; this one lives for the
+  # calls in flight.
+  defp leave(data, params) do
+    grace = with ms when is_integer(ms) and ms >= 0 <- params["grace_ms"], do: ms, else: (_none -> data.config.drain_ms)
+    uptime = milliseconds(data.ready_at)
+    measurements = %{in_flight: map_size(data.calls), uptime_ms: uptime, grace_ms: grace}
+    Notices.emit(data.config, data.info, :draining, measurements, %{reason: params["reason"]})
+    data = Place.put(data, :draining)
+    successor = Map.merge(data.config, %{delay: Ending.delay(uptime), generation: data.generation})
+
+    Task.Supervisor.start_child(data.config.task_supervisor, fn ->
+      DynamicSupervisor.start_child(data.config.supervisor, {__MODULE__, successor})
+    end)
+
+    until = System.monotonic_time(:millisecond) + grace
+    {%{data | left?: true, retired?: true, grace_until: until}, grace + 1_000}
   end
 
   # Until it is ready again, a worker that was ready counts as starting: its callers wait. One that never was counts as
@@ -490,9 +525,13 @@ defmodule DSPex.Worker do
         do: Backoff.reset(data.backoff),
         else: data.backoff
 
-    {delay, backoff} = next_start(was_ready?, backoff)
+    {delay, backoff} =
+      if Ending.recycled?(data.ready_at && milliseconds(data.ready_at), cause),
+        do: {0, backoff},
+        else: next_start(was_ready?, backoff)
+
     data = %{data | backoff: backoff, ready_at: nil}
-    data = if was_ready?, do: put_state(data, :starting), else: diagnose(data, cause)
+    data = if was_ready?, do: Place.put(data, :starting), else: diagnose(data, cause)
     {:next_state, :down, data, [{{:timeout, :ping}, :infinity, :tick}, {{:timeout, :backoff}, delay, :start}]}
   end
 
@@ -524,52 +563,13 @@ defmodule DSPex.Worker do
     if data.cause == nil or data.cause.message != error.message,
       do: Logger.error("worker #{data.config.index} of pool #{data.config.pool}: #{error.message}")
 
-    data = put_state(%{data | cause: error, diagnosis: nil}, :down)
+    data = Place.put(%{data | cause: error, diagnosis: nil}, :down)
     send(data.config.queue, :changed)
     data
   end
 
   defp not_ready(_state, %{cause: %Error{} = cause}), do: cause
   defp not_ready(state, _data), do: Error.new(:unavailable, "the worker is #{state}")
-
-  defp put_state(%{config: config} = data, state) do
-    row = %{
-      state: state,
-      os_pid: data.transport && data.module.os_pid(data.transport),
-      cause: data.cause,
-      info: data.info,
-      generation: data.generation
-    }
-
-    Slots.put_state(config.slots, config.index, state)
-    :ets.insert(config.table, {{:worker, config.pool, config.index}, self(), row})
-    data
-  end
-
-  defp forget(%{config: config}) do
-    Slots.put_state(config.slots, config.index, :absent)
-    :ets.match_delete(config.table, {{:worker, config.pool, config.index}, self(), :_})
-    send(config.queue, :changed)
-  rescue
-    # The table ends with the instance, the queue's name with the pool.
-    ArgumentError -> :ok
-  end
-
-  defp await_end(data, deadline) do
-    receive do
-      message ->
-        case data.module.handle(data.transport, message) do
-          {:closed, _reason, _transport} -> :ok
-          {_handled, _bytes, transport} -> await_end(%{data | transport: transport}, deadline)
-          {:ok, transport} -> await_end(%{data | transport: transport}, deadline)
-          :unknown -> await_end(data, deadline)
-        end
-    after
-      max(0, deadline - System.monotonic_time(:millisecond)) ->
-        OsProcess.kill_now(data.module.os_pid(data.transport))
-        data.module.close(data.transport)
-    end
-  end
 
   # Frames
 
@@ -580,7 +580,7 @@ defmodule DSPex.Worker do
   defp flush(%{batched: 0} = data), do: data
 
   defp flush(%{batched: batched} = data) do
-    if batched >= @batch or idle?() do
+    if batched >= @batch or Place.idle?() do
       case data.module.send(data.transport, data.out) do
         {:ok, transport} -> %{data | transport: transport, out: [], batched: 0}
         {:error, :closed} -> %{data | out: [], batched: 0}
@@ -588,12 +588,6 @@ defmodule DSPex.Worker do
     else
       data
     end
-  end
-
-  defp emit(data, event, measurements, metadata) do
-    config = data.config
-    common = %{instance: config.instance, pool: config.pool, worker: data.info["worker_id"] || config.index}
-    Telemetry.execute([:dspex, :worker, event], measurements, Map.merge(common, metadata))
   end
 
   defp milliseconds(since), do: System.convert_time_unit(System.monotonic_time() - since, :native, :millisecond)

@@ -11,6 +11,8 @@ defmodule DSPex.Test.Os do
 
   def parent(os_pid), do: os_pid |> field(1) |> String.to_integer()
 
+  def nice(os_pid), do: os_pid |> field(16) |> String.to_integer()
+
   def gone?(os_pid), do: state(os_pid) in [nil, "Z"]
 
   # The name in brackets may hold anything; what follows its last bracket is separated by blanks.

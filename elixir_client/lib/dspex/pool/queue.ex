@@ -8,6 +8,7 @@ defmodule DSPex.Pool.Queue do
   use GenServer
 
   alias DSPex.Error
+  alias DSPex.Policy.Pace
   alias DSPex.Pool.Slots
   alias DSPex.Telemetry
 
@@ -30,7 +31,7 @@ defmodule DSPex.Pool.Queue do
   end
 
   @impl GenServer
-  def init(config), do: {:ok, %{config: config, order: :queue.new(), waiters: %{}}}
+  def init(config), do: {:ok, %{config: config, order: :queue.new(), waiters: %{}, pace: Pace.new()}}
 
   @impl GenServer
   def handle_info({:wait, pid, ref, left}, state), do: {:noreply, state |> enqueue(pid, ref, left) |> grant()}
@@ -56,19 +57,33 @@ defmodule DSPex.Pool.Queue do
 
   defp enqueue(state, pid, ref, left) do
     %{config: config, waiters: waiters} = state
+    # A pool that is still starting has no throughput to shed load by: there the caller's own deadline counts.
+    ready? = :ready in Slots.states(config.slots)
+    time = if ready?, do: min(config.timeout, left), else: left
+    expected = if ready?, do: Pace.wait(state.pace, map_size(waiters), now())
 
-    if map_size(waiters) >= config.limit do
-      text = "pool #{config.pool}: its #{config.limit} places in the queue are taken (queue: limit)"
-      deny(ref, Error.new(:overloaded, text, retry_after: 1))
+    if error = excess(config, map_size(waiters), expected, time) do
+      deny(ref, error)
       state
     else
-      # A pool that is still starting has no throughput to shed load by: there the caller's own deadline counts.
-      time = if :ready in Slots.states(config.slots), do: min(config.timeout, left), else: left
       timer = if time != :infinity, do: Process.send_after(self(), {:expired, ref}, time)
       waiter = %{monitor: Process.monitor(pid), timer: timer}
       put(state, :queue.in(ref, state.order), Map.put(waiters, ref, waiter))
     end
   end
+
+  defp excess(%{limit: limit, pool: pool}, count, _expected, _time) when count >= limit do
+    text = "pool #{pool}: its #{limit} places in the queue are taken (queue: limit)"
+    Error.new(:overloaded, text, retry_after: 1)
+  end
+
+  # Refused now, the caller can still do something else; refused at its deadline, it can't.
+  defp excess(%{pool: pool}, count, expected, time) when is_integer(expected) and expected > time do
+    text = "pool #{pool}: #{count} callers wait, for a place in #{expected} ms; this call has #{time} ms"
+    Error.new(:overloaded, text, retry_after: Float.ceil((expected - time) / 1000, 3), details: %{"shed" => true})
+  end
+
+  defp excess(_config, _count, _expected, _time), do: nil
 
   defp grant(%{waiters: waiters} = state) when map_size(waiters) == 0, do: state
 
@@ -88,7 +103,7 @@ defmodule DSPex.Pool.Queue do
 
       {ref, state} ->
         send(ref, {ref, {:granted, index}})
-        drop(state, ref)
+        drop(%{state | pace: Pace.step(state.pace, now())}, ref)
     end
   end
 
@@ -141,8 +156,9 @@ defmodule DSPex.Pool.Queue do
       {waiter, waiters} ->
         Process.demonitor(waiter.monitor, [:flush])
         if waiter.timer, do: Process.cancel_timer(waiter.timer)
-        order = if map_size(waiters) == 0, do: :queue.new(), else: state.order
-        put(state, order, waiters)
+        empty? = map_size(waiters) == 0
+        pace = if empty?, do: Pace.pause(state.pace), else: state.pace
+        put(%{state | pace: pace}, if(empty?, do: :queue.new(), else: state.order), waiters)
     end
   end
 
@@ -153,5 +169,6 @@ defmodule DSPex.Pool.Queue do
     %{state | order: order, waiters: waiters}
   end
 
+  defp now, do: System.monotonic_time(:millisecond)
   defp deny(ref, error), do: send(ref, {ref, {:denied, error}})
 end

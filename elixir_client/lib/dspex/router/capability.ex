@@ -19,7 +19,7 @@ defmodule DSPex.Router.Capability do
   @doc "Whether Elixir can run the call, and with which LM; if not, why."
   @spec native(:ets.table(), Program.t(), keyword) :: {:ok, Native.LM.t()} | {:no, String.t()}
   def native(table, program, options) do
-    with {:ok, lm} <- lm(native_config(table), options[:lm] || lm_name(program)),
+    with {:ok, lm} <- lm(native_config(table), lm_name(program, options)),
          :ok <- outside_sessions(options),
          :ok <- Native.Program.check(program) do
       {:ok, lm}
@@ -47,6 +47,10 @@ defmodule DSPex.Router.Capability do
       [] -> @default
     end
   end
+
+  @doc "The LM that a call names, itself or by its program; nil for the default one."
+  @spec lm_name(Program.t(), keyword) :: String.t() | nil
+  def lm_name(program, options), do: options[:lm] || lm_name(program)
 
   defp lm_name(%Program{lm: %{} = lm}), do: lm["name"]
   defp lm_name(%Program{lm: name}), do: name
