@@ -28,9 +28,9 @@ class Program:
     timeout: float = 180.0
 
 
-def elixir(script: str, *ids: str, full: bool = False) -> Program:
+def elixir(script: str, *ids: str, full: bool = False, arguments: Sequence[str] = ()) -> Program:
     """Return the program for `bench/elixir/SCRIPT`."""
-    return Program(ids, ("mix", "run", f"bench/elixir/{script}"), full)
+    return Program(ids, ("mix", "run", f"bench/elixir/{script}", *arguments), full)
 
 
 PROGRAMS = (
@@ -38,7 +38,15 @@ PROGRAMS = (
     elixir("predict.exs", "predict"),
     elixir("native.exs", "P11"),
     elixir("paths.exs", "P3", "P13", "pipeline"),
+    elixir("throughput.exs", "P4", "P5"),
+    elixir("stream.exs", "P7"),
+    elixir("recovery.exs", "P9"),
+    elixir("large.exs", "P10"),
+    elixir("memory.exs", "P14"),
+    elixir("memory.exs", "P14", full=True, arguments=("full",)),
+    Program(("P8",), (PYTHON, "bench/fork.py")),
     Program(("start",), (PYTHON, "bench/start.py")),
+    Program(("P15",), (PYTHON, "-m", "bench.grpc_calls")),
     Program(("P16",), (PYTHON, "bench/sessions.py")),
     Program(("P3", "P6", "P12"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
 )

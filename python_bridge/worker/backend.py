@@ -38,6 +38,7 @@ class Backend:
         self._environ = environ
         self._run_tool = run_tool
         self._folder = Path(tempfile.mkdtemp(prefix="dspex-"))  # mode 0700
+        self._killed = False
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -53,6 +54,8 @@ class Backend:
         process = self._process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environ
         )
+        if self._killed:
+            self.kill()
         output: Any = process.stdout
         async for line in output:
             if not self.link.done() and line.decode(errors="replace").startswith(_TELLS):
@@ -101,7 +104,8 @@ class Backend:
             await asyncio.wait_for(asyncio.shield(link.closed), grace_ms / 1000 + _GRACE_S)
 
     def kill(self) -> None:
-        """End the process now. What it committed stays."""
+        """End the process now, or as soon as it is there. What it committed stays."""
+        self._killed = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -142,6 +142,7 @@ class Front:
             self._options.port, self._options.elixir_address, backend, self._programs, local, name
         )
         service = served.service
+        running: asyncio.Future[int] | None = None
         try:
             if path := os.environ.get("SNAKEPIT_READY_FILE"):
                 write_ready_file(path, served.port)
@@ -153,6 +154,8 @@ class Front:
         finally:
             backend.kill()
             await served.stop(_STOP_S)
+            if running is not None:  # it may be about to start a process, which must not stay
+                await asyncio.wait({running}, timeout=_STOP_S)
         return status
 
     def _end(self, status: int) -> None:
