@@ -1,7 +1,7 @@
 """The same `acall` in one Python process: answers each packet (a count) with the microseconds that each call took.
 
-The packet is `{"count": n, "concurrent": m, "inputs": {…}, "signature": "…"}`; with `concurrent` above 1 the answer is
-the one number of microseconds that all took.
+Its LM is the embedded one, or the model and address of its arguments. The packet is `{"count": n, "concurrent": m,
+"inputs": {…}, "signature": "…"}`; with `concurrent` above 1 the answer is the one number of microseconds that all took.
 """
 
 import asyncio
@@ -11,15 +11,11 @@ import sys
 import time
 from typing import Any
 
-import dspy
-
-from python_bridge.engine import offline
-
 
 def read_packet() -> dict[str, Any]:
     head = sys.stdin.buffer.read(4)
     if len(head) < 4:
-        os._exit(0)
+        sys.exit(0)
     return json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big")))
 
 
@@ -30,6 +26,8 @@ def write_packet(value: Any) -> None:
 
 
 async def measure(order: dict[str, Any]) -> list[float]:
+    import dspy
+
     predict = dspy.Predict(order["signature"])
     inputs, concurrent = order["inputs"], order.get("concurrent", 1)
     if concurrent > 1:
@@ -42,7 +40,7 @@ async def measure(order: dict[str, Any]) -> list[float]:
     return samples
 
 
-async def _together(predict: dspy.Predict, inputs: dict[str, Any], count: int, concurrent: int) -> float:
+async def _together(predict: Any, inputs: dict[str, Any], count: int, concurrent: int) -> float:
     left = iter(range(count))
 
     async def one_caller() -> None:
@@ -55,9 +53,17 @@ async def _together(predict: dspy.Predict, inputs: dict[str, Any], count: int, c
 
 
 def main() -> None:
-    dspy.configure(lm=offline.build(cache=False), adapter=dspy.ChatAdapter())
-    while True:
-        write_packet(asyncio.run(measure(read_packet())))
+    import dspy
+
+    from python_bridge.engine import offline
+
+    lm = dspy.LM(sys.argv[1], api_base=sys.argv[2], api_key="any", cache=False) if sys.argv[1:] else None
+    dspy.configure(lm=lm or offline.build(cache=False), adapter=dspy.ChatAdapter())
+    try:
+        while True:
+            write_packet(asyncio.run(measure(read_packet())))
+    except SystemExit:
+        os._exit(0)  # threads of dspy may still wait
 
 
 if __name__ == "__main__":

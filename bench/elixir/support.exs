@@ -63,18 +63,32 @@ defmodule Bench do
   end
 
   @doc """
-  Starts an instance with one worker, ready for calls. `options` are `:native` and `:cache` of the instance, `:lm`, or
-  `:engine` for the worker's settings.
+  Starts an instance with one worker, ready for calls. `options` are `:name`, `:native` and `:cache` of the instance,
+  `:engine` for the worker's settings, and any of the pool.
   """
   def start_instance(options) do
     {:ok, _apps} = Application.ensure_all_started(:dspex)
     {engine, options} = Keyword.pop(options, :engine)
     settings = if engine, do: %{engine: engine}, else: %{}
-    {own, options} = Keyword.split(options, [:native, :cache])
-    pools = [default: [workers: 1, settings: settings] ++ options]
-    {:ok, _pid} = DSPex.start_link([name: Bench.DSPex, pools: pools] ++ own)
-    :ok = DSPex.await_ready(Bench.DSPex)
-    Bench.DSPex
+    {own, options} = Keyword.split(options, [:name, :native, :cache])
+    own = Keyword.put_new(own, :name, Bench.DSPex)
+    pools = [default: Keyword.merge([workers: 1, settings: settings], options)]
+    {:ok, _pid} = DSPex.start_link([pools: pools] ++ own)
+    :ok = DSPex.await_ready(own[:name])
+    own[:name]
+  end
+
+  @doc "Gives an order to a baseline that takes JSON, and its answer."
+  def order(port, order) do
+    {:ok, json, []} = DSPex.Wire.Json.encode(order)
+    {:ok, answer} = DSPex.Wire.Json.decode(ask(port, json))
+    answer
+  end
+
+  @doc "Starts the LM that answers after 100 ms; gives its address and the environment of workers that use it."
+  def start_slow_lm do
+    address = take(open("slow_lm.py"))
+    {address, [{"OPENAI_BASE_URL", address}, {"OPENAI_API_KEY", "any"}]}
   end
 
   @doc "Calls per second that `processes` make together, `total` in all."
