@@ -17,7 +17,7 @@ from python_bridge.services.observability.redaction import Redactor
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("json", "console")
 _MAX_TEXT = 16 * 1024
-_QUIET = ("asyncio", "httpx", "httpcore", "LiteLLM", "litellm", "dspy")
+_QUIET = ("alembic", "asyncio", "httpx", "httpcore", "LiteLLM", "litellm", "dspy")
 
 EventDict = MutableMapping[str, Any]
 

@@ -6,6 +6,18 @@ defmodule DSPex.Docs.SnippetsTest do
 
   @root Path.expand("../../..", __DIR__)
 
+  # Sessions of a page belong neither among the user's own nor to the next run.
+  setup_all do
+    before = System.get_env("XDG_STATE_HOME")
+    state = Path.join(System.tmp_dir!(), "dspex-pages-#{System.os_time()}")
+    System.put_env("XDG_STATE_HOME", state)
+
+    on_exit(fn ->
+      File.rm_rf!(state)
+      if before, do: System.put_env("XDG_STATE_HOME", before), else: System.delete_env("XDG_STATE_HOME")
+    end)
+  end
+
   for page <- [Path.join(@root, "README.md") | Path.wildcard(Path.join(@root, "docs/*.md"))],
       blocks = Regex.scan(~r/^```elixir\n(.*?)^```$/ms, File.read!(page), capture: :all_but_first),
       blocks != [] do

@@ -101,3 +101,12 @@ def test_people_get_text() -> None:
     logging.getLogger("x").info("it came")
     assert "it came" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.req("NFR4.2.1")
+@pytest.mark.parametrize(("level", "told"), [("info", []), ("debug", ["Running upgrade"])])
+def test_libraries_tell_of_their_steps_only_to_who_debugs(kept_logging: None, level: str, told: list[str]) -> None:
+    stream = io.StringIO()
+    configure_logging(level, stream=stream)
+    logging.getLogger("alembic.runtime.migration").info("Running upgrade")
+    assert [line["event"] for line in lines(stream)] == told
