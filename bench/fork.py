@@ -1,4 +1,4 @@
-"""P8: a worker from the fork server to its first Predict, against a fresh process; and the memory that each more one takes."""
+"""P8: a worker from the fork server to its first Predict, against a fresh process; and the memory of each more one."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
 """DSPy behind FastAPI with `acall`, under uvicorn in a process of its own, asked over connections that stay open.
 
-Answers each packet `{"count": n, "concurrent": m, "inputs": {…}, "signature": "…"}` with `[microseconds]` for all calls.
+Answers each packet `{"count": n, "concurrent": m, "inputs": {…}, "signature": "…"}` with the microseconds of all.
 With the argument `serve` it is the server, on the socket whose descriptor is the next argument.
 """
 

@@ -1,4 +1,4 @@
-"""A raw httpx reader of a stream: answers each packet (a question) with the delay of each token and the time of all, in us."""
+"""A raw httpx reader of a stream: answers each packet (a question) with the microseconds of all and of each token."""
 
 import json
 import sys
