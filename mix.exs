@@ -5,7 +5,15 @@ defmodule DSPex.MixProject do
 
   # Modules of libraries that are used where they are installed, and never required.
   @optional_modules [:jiffy, :json, :telemetry, :proper, :proper_types, JSON, Jason, Jason.OrderedObject] ++
-                      [Nx, Nx.Tensor, Explorer.DataFrame, Plug.Conn, Snakepit]
+                      [
+                        Nx,
+                        Nx.Tensor,
+                        Explorer.DataFrame,
+                        Plug.Conn,
+                        Snakepit,
+                        Snakepit.Adapter,
+                        Snakepit.Adapters.GRPCPython
+                      ]
 
   def project do
     [

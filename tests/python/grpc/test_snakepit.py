@@ -276,7 +276,6 @@ async def test_telemetry_tells_of_tools_in_names_that_snakepit_takes_and_obeys(t
         telemetry.cancel()
 
 
-@pytest.mark.req("FR1.4.1")
 async def test_tools_of_elixir_are_called_by_programs_and_ours_are_registered_with_the_beam(tmp_path: Path) -> None:
     async def add(session: str, arguments: dict[str, Any]) -> Any:
         return {"session": session, "sum": arguments["a"] + arguments["b"]}
