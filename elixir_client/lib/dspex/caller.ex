@@ -21,6 +21,7 @@ defmodule DSPex.Caller do
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
                    cache owner)a
   @default_instance :"Elixir.DSPex"
+  @credit 32
 
   @doc "See `DSPex.call/3`."
   @spec call(Program.t(), map | keyword, keyword) :: {:ok, Prediction.t()} | {:error, Error.t()}
@@ -66,6 +67,54 @@ defmodule DSPex.Caller do
       {{:error, error}, _exchange} -> {:error, error}
       {:error, error} -> {:error, error}
     end
+  end
+
+  @doc """
+  Sends `method` about a program to a worker that has it, with `:lm`, `:adapter` and `:config` of the options as its `options`,
+  and gives the result with its maps ordered. `tools` (by name) are known beside those of the program. `on_event`, a function
+  of an event as a map, hears of its stream, in the caller's process; without it nothing streams.
+  """
+  @spec work(String.t(), Program.t(), [{String.t(), term}], keyword, map, (map -> term) | nil) ::
+          {:ok, term} | {:error, Error.t()}
+  def work(method, %Program{} = program, params, options, tools \\ %{}, on_event \\ nil) do
+    with {:ok, table, request} <- request_options(options) do
+      request = [{:tools, Map.merge(Program.tools(program), tools)} | streaming(request, on_event)]
+      listen = fn exchange -> with {:ok, exchange} <- opened(exchange), do: listen(exchange, on_event) end
+      params = params ++ call_options(options)
+      {outcome, _exchange} = Runner.with_module(table, program, method, params, request, listen)
+      outcome
+    end
+  end
+
+  defp streaming(request, nil), do: request
+
+  defp streaming(request, _on_event) do
+    request |> Keyword.update!(:meta, &(&1 ++ [{"stream", true}, {"credit", @credit}])) |> Keyword.put(:credit, @credit)
+  end
+
+  defp opened(exchange) do
+    with {:error, error} <- Exchange.open(exchange), do: {{:error, error}, exchange}
+  end
+
+  defp listen(exchange, on_event) do
+    case Exchange.next(exchange) do
+      {:event, event, exchange} ->
+        heard(exchange, event, on_event)
+        Exchange.grant(exchange, 1)
+        listen(exchange, on_event)
+
+      {:answer, outcome, exchange} ->
+        {outcome, exchange}
+    end
+  end
+
+  # What the caller's function raises is the caller's; the work for it ends.
+  defp heard(exchange, event, on_event) do
+    on_event.(event)
+  catch
+    kind, reason ->
+      Exchange.abandon(exchange)
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
 
   defp run(%Router{route: :native} = decision, table, program, inputs, request, options) do
