@@ -12,7 +12,8 @@ defmodule DSPex.MixProject do
                         Plug.Conn,
                         Snakepit,
                         Snakepit.Adapter,
-                        Snakepit.Adapters.GRPCPython
+                        Snakepit.Adapters.GRPCPython,
+                        ExUnit.AssertionError
                       ]
 
   def project do

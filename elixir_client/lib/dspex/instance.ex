@@ -23,7 +23,7 @@ defmodule DSPex.Instance do
   @doc "The table of an instance that runs."
   @spec table(atom) :: {:ok, :ets.table()} | {:error, Error.t()}
   def table(name) do
-    case :ets.whereis(table_name(name)) do
+    case :ets.whereis(:persistent_term.get({__MODULE__, name}, :undefined)) do
       :undefined ->
         {:error,
          Error.new(
@@ -48,6 +48,8 @@ defmodule DSPex.Instance do
   def init(options) do
     name = options[:name]
     table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
+    # Every call asks for it; to make the name anew takes ten times as long.
+    :persistent_term.put({__MODULE__, name}, table)
     :ets.insert(table, {:instance, name})
     :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
     :ets.insert(table, {:pools, Keyword.keys(options[:pools])})
