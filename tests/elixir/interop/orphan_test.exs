@@ -1,0 +1,80 @@
+defmodule DSPex.Interop.OrphanTest do
+  # What is left of the Python processes when the BEAM that started them is killed.
+  use ExUnit.Case, async: true
+
+  alias DSPex.Test.Os
+
+  @moduletag timeout: 180_000
+
+  for start <- [:fresh, :fork_server] do
+    @tag req: ["NFR2.1.1", "OWN-1"]
+    test "kill -9 of the BEAM leaves no Python process of a pool that starts by #{start}" do
+      beam = beam(unquote(start))
+      {pid, workers} = pids(beam)
+      python = Enum.uniq(workers ++ children(pid))
+      assert length(workers) == 2
+      assert Enum.all?(workers, &(not Os.gone?(&1)))
+      {_output, 0} = Os.signal("KILL", pid)
+      # The promise is one second; a busy machine gets more.
+      assert eventually(fn -> Enum.all?(python, &Os.gone?/1) end),
+             "still there: #{inspect(Enum.reject(python, &Os.gone?/1))}"
+    end
+  end
+
+  # A second BEAM with a pool of its own, which tells its process ids and then waits to be killed.
+  defp beam(start) do
+    code = """
+    {:ok, _apps} = Application.ensure_all_started(:dspex)
+    pool = [workers: 2, start: #{inspect(start)}, lm: "offline/extractive"]
+    {:ok, _pid} = DSPex.start_link(name: Orphans, pools: [default: pool])
+    :ok = DSPex.await_ready(Orphans, 120_000)
+    {:ok, %{default: %{workers: workers}}} = DSPex.info(Orphans)
+    IO.puts(Enum.join(["pids", System.pid() | Enum.map(workers, & &1.os_pid)], " "))
+    Process.sleep(:infinity)
+    """
+
+    paths = Enum.flat_map(:code.get_path(), fn path -> ["-pa", List.to_string(path)] end)
+    args = paths ++ ["-e", code]
+    Port.open({:spawn_executable, System.find_executable("elixir")}, [:binary, line: 4_096, args: args])
+  end
+
+  defp pids(beam) do
+    receive do
+      {^beam, {:data, {:eol, "pids " <> pids}}} ->
+        [pid | workers] = pids |> String.split() |> Enum.map(&String.to_integer/1)
+        {pid, workers}
+
+      {^beam, {:data, _other}} ->
+        pids(beam)
+    after
+      150_000 -> flunk("the second BEAM did not get its pool ready")
+    end
+  end
+
+  # All below a process, the fork server among them.
+  defp children(pid) do
+    parents =
+      for path <- Path.wildcard("/proc/[0-9]*"), child = String.to_integer(Path.basename(path)), not Os.gone?(child) do
+        {parent(child), child}
+      end
+
+    below(Enum.group_by(parents, &elem(&1, 0), &elem(&1, 1)), pid)
+  end
+
+  defp below(tree, pid), do: Enum.flat_map(Map.get(tree, pid, []), &[&1 | below(tree, &1)])
+
+  # It may be gone in the meantime.
+  defp parent(pid) do
+    Os.parent(pid)
+  rescue
+    _gone in [FunctionClauseError, ArgumentError] -> 0
+  end
+
+  defp eventually(check, attempts \\ 1_000) do
+    cond do
+      check.() -> true
+      attempts == 0 -> false
+      true -> receive(do: (:never -> :ok), after: (10 -> eventually(check, attempts - 1)))
+    end
+  end
+end
