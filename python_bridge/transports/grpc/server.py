@@ -33,6 +33,7 @@ class GrpcServer:
         settings = dispatcher.settings
         self._loop = dispatcher.loop
         self._settings = settings
+        self._path: str | None = None  # of the socket that is this server's own
         self._tasks: set[asyncio.Task[None]] = set()
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self._direct = Direct(dispatcher, self._tell_health)
@@ -77,6 +78,7 @@ class GrpcServer:
             self._add(target, chosen)
         finally:
             os.umask(mask)
+        self._path = path
 
     def _add(self, target: str, chosen: grpc.ServerCredentials | None) -> int:
         try:
@@ -100,9 +102,9 @@ class GrpcServer:
         """End: what is answered already may still go out."""
         await self._set_health(False)
         await self._server.stop(_STOP_S)
-        if self._settings.listen.startswith("grpc:unix:"):
+        if self._path is not None:
             with contextlib.suppress(OSError):
-                os.unlink(self._settings.listen.removeprefix("grpc:unix:"))
+                os.unlink(self._path)
 
 
 def options(settings: Settings) -> list[tuple[str, Any]]:

@@ -82,7 +82,6 @@ async def test_tls_with_clients_certificates_takes_nobody_without_one(certificat
         ({"listen": "grpc:here", "token": "t"}, "address"),
         ({"listen": "grpc:127.0.0.1:99999", "token": "t"}, "address"),
         ({"listen": "grpc:unix:/no/such/folder/g.sock"}, "cannot listen"),
-        ({"listen": "grpc:unix:/etc/hostname"}, "is there already"),
         ({"listen": "grpc:127.0.0.1:0", "grpc_tls_key": "k"}, "grpc_tls_cert"),
         ({"listen": "grpc:127.0.0.1:0", "grpc_tls_cert": "c"}, "grpc_tls_key"),
         ({"listen": "grpc:127.0.0.1:0", "grpc_tls_cert": "/no/c", "grpc_tls_key": "/no/k"}, "cannot be read"),
@@ -93,6 +92,16 @@ async def test_an_address_that_cannot_be_served_is_refused_by_name(settings: dic
     with pytest.raises(SettingsError, match=told):
         await server.start()
     await server.stop()
+
+
+async def test_a_file_that_is_in_the_way_of_a_socket_stays(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("text")  # noqa: ASYNC240
+    server = GrpcServer(Dispatcher({}, Settings(listen=f"grpc:unix:{path}")))
+    with pytest.raises(SettingsError, match="is there already"):
+        await server.start()
+    await server.stop()
+    assert path.read_text() == "text"  # noqa: ASYNC240
 
 
 def test_without_certificates_there_is_no_tls() -> None:
