@@ -96,12 +96,12 @@ async def test_an_address_that_cannot_be_served_is_refused_by_name(settings: dic
 
 async def test_a_file_that_is_in_the_way_of_a_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "precious"
-    path.write_text("text")  # noqa: ASYNC240
+    path.write_text("text")
     server = GrpcServer(Dispatcher({}, Settings(listen=f"grpc:unix:{path}")))
     with pytest.raises(SettingsError, match="is there already"):
         await server.start()
     await server.stop()
-    assert path.read_text() == "text"  # noqa: ASYNC240
+    assert path.read_text() == "text"
 
 
 def test_without_certificates_there_is_no_tls() -> None:
