@@ -30,6 +30,7 @@ defmodule DSPex.MixProject do
       # Debian's Erlang libraries (jiffy, proper) are found on the code path, not declared as dependencies.
       prune_code_paths: false,
       deps: deps(),
+      docs: docs(),
       package: package()
     ]
   end
@@ -62,6 +63,22 @@ defmodule DSPex.MixProject do
     else
       []
     end
+  end
+
+  # Read by `mix docs`, where ex_doc is installed.
+  defp docs do
+    [
+      main: "DSPex",
+      extras: ["README.md" | Path.wildcard("docs/*.md")],
+      groups_for_modules: [
+        Programs: [DSPex.Program, DSPex.Prediction, DSPex.Signature, DSPex.Tool, DSPex.Event, ~r/^DSPex\.Pipeline/],
+        Running: [DSPex.Session, DSPex.Options, DSPex.Error, DSPex.Telemetry, DSPex.Testing, DSPex.Router, DSPex.Cache],
+        Values: [DSPex.Tensor, DSPex.Table, DSPex.Bytes, DSPex.Ordered],
+        Native: ~r/^DSPex\.Native/,
+        Pools: [DSPex.Breaker, ~r/^DSPex\.(Pool|Worker|Policy|Transport)/],
+        Wire: ~r/^DSPex\.(Wire|Protocol)/
+      ]
+    ]
   end
 
   defp package do
