@@ -8,6 +8,8 @@ defmodule DSPex.Native.Python do
   `{:enum, name, member, value}`, `{:model, name, pairs}`, `{:dspy, name, pairs}`.
   """
 
+  alias DSPex.Native.Python.Timedelta
+
   @type value :: term
 
   @doc """
@@ -116,6 +118,7 @@ defmodule DSPex.Native.Python do
   def str({tag, text}) when tag in [:decimal, :uuid, :date, :time], do: text
   def str({:datetime, text}), do: String.replace(text, "T", " ")
   def str({:enum, name, member, _value}), do: "#{name}.#{member}"
+  def str({:timedelta, text}), do: Timedelta.str(text)
   def str(value), do: repr(value)
 
   @doc "Python's `repr`."
@@ -152,7 +155,7 @@ defmodule DSPex.Native.Python do
   def repr({:datetime, <<date::binary-size(10), _separator, time::binary>>}),
     do: "datetime.datetime(#{numbers(date)}, #{clock(time)})"
 
-  def repr(value), do: str(value)
+  def repr({:timedelta, text}), do: Timedelta.repr(text)
 
   # 03:04:05.120000+02:00 as the arguments 3, 4, 5, 120000, tzinfo=…
   defp clock(text) do

@@ -70,7 +70,7 @@ defmodule DSPex.Native.AdapterParseTest do
   @tag timeout: 240_000
   test "hostile completions end: braces, brackets, quotes, backslashes, tags, entities" do
     signature = Signature.parse!("q -> a: list[int]")
-    many = 50_000
+    many = 20_000
 
     for piece <- [
           "{",

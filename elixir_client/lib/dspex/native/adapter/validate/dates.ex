@@ -145,10 +145,9 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   defp duration(value) when is_binary(value) do
     text = Python.strip(value)
 
-    case {Regex.run(@iso_duration, text), Regex.run(@clock_duration, text), numeric(text)} do
-      {[_all | parts], _clock, _number} when length(parts) > 1 -> {:ok, {:timedelta, seconds(iso_seconds(parts))}}
-      {_iso, [_all | parts], _number} -> {:ok, {:timedelta, seconds(clock_seconds(parts))}}
-      {_iso, _clock, number} when is_number(number) -> {:ok, {:timedelta, seconds(number)}}
+    case {Regex.run(@iso_duration, text), Regex.run(@clock_duration, text)} do
+      {[_all | parts], _clock} when length(parts) > 1 -> {:ok, {:timedelta, seconds(iso_seconds(parts))}}
+      {_iso, [_all | parts]} -> {:ok, {:timedelta, seconds(clock_seconds(parts))}}
       _other -> :error
     end
   end
