@@ -112,7 +112,7 @@ defmodule DSPex.RecycleTest do
     assert :ok = stop_supervised(instance)
   end
 
-  @tag req: "FR2.1.3"
+  @tag req: ["FR2.1.3", "NFR3.2.1"]
   test "the resident memory of a process is read, and judged by the limit" do
     rss = OsProcess.rss(System.pid())
     assert rss > 1_000_000
@@ -124,7 +124,7 @@ defmodule DSPex.RecycleTest do
     assert message =~ "max_rss"
   end
 
-  @tag req: ["FR2.1.3", "NFR2.1.2"]
+  @tag req: ["FR2.1.3", "NFR2.1.2", "NFR3.2.1"]
   test "a process above max_rss is killed and replaced" do
     pool = [workers: 1, start: :fresh, settings: [engine: "scripted"], ping_interval: 50, max_rss: 1_048_576]
     start_supervised!({DSPex, name: __MODULE__.Rss, pools: [default: pool]})

@@ -6,7 +6,7 @@ defmodule DSPex.TestingTest do
   alias DSPex.Error
   alias DSPex.Event
 
-  @moduletag req: "NFR3.2.1"
+  @moduletag req: "OWN-8"
   @program DSPex.ChainOfThought.new("question -> answer")
 
   defp start(name, answers, options \\ []) do
