@@ -1,6 +1,7 @@
 """`python-bridge serve`: one process, or several behind one port, watched by their parent."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from python_bridge.transports.http.settings import HttpSettings
 
 _GRACE_S = 10
 _KILL_AFTER_S = 5
+_PR_SET_PDEATHSIG = 1
 _BACKLOG = 1024
 _RESTART_PAUSE_S = 0.5
 
@@ -71,6 +73,12 @@ def _serve_one(settings: HttpSettings, worker: Settings, listener: socket.socket
     return 0
 
 
+def _end_with_parent() -> None:
+    """Have the system end this process when its parent is killed: nobody would watch over it any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class Supervisor:
     """Keeps as many children as wanted; they share the listening socket, and import dspy once, before they are made."""
 
@@ -101,6 +109,7 @@ class Supervisor:
             return
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, signal.SIG_DFL)
+        _end_with_parent()
         status = 1
         try:
             status = _serve_one(self._settings, self._worker, self._listener)

@@ -87,6 +87,16 @@ def test_several_processes_serve_one_port_and_one_that_dies_is_replaced(tmp_path
         assert psutil.wait_procs(now, 10)[1] == []
 
 
+@pytest.mark.req("RT-1", "NFR2.1.4")
+def test_processes_whose_parent_is_killed_end_too(tmp_path: Path) -> None:
+    with serving(tmp_path, "--workers", "2") as (process, url):
+        assert ask(url)["success"] is True
+        while len(children := children_of(process)) < 2:
+            pass
+        process.kill()
+        assert psutil.wait_procs(children, 30)[1] == []
+
+
 @pytest.mark.req("RT-1", "NFR2.2.2")
 @pytest.mark.parametrize(
     ("flags", "environ", "message"),
