@@ -22,7 +22,7 @@ def test_the_step_answers_each_question(server: Server, tmp_path: Path) -> None:
         "DSPEX_TOKEN": TOKEN,
         "USERNAME": "tester",
         "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(tmp_path / "flow"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "metaflow_step.py"), *arguments],

@@ -14,7 +14,7 @@ import pytest
 from scripts.tree import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-LOCKS = ["requirements-uv.lock", "requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements-uv.lock", "requirements.lock", "requirements-http.lock", "requirements-dev.lock"]
 
 
 def normal(name: str) -> str:
@@ -42,13 +42,15 @@ def test_every_locked_package_is_pinned_with_hashes_and_no_index_is_named(lock: 
 
 def test_the_runtime_lock_is_a_part_of_the_full_lock_with_the_same_versions() -> None:
     full, runtime = locked("requirements-dev.lock"), locked("requirements.lock")
-    assert runtime.items() <= full.items()
+    served = locked("requirements-http.lock")
+    assert runtime.items() <= served.items() <= full.items()
+    assert names_of(PROJECT["optional-dependencies"]["http"]) <= served.keys()
     assert len(runtime) < len(full)
 
 
 def test_the_locks_hold_every_dependency_and_what_builds_the_package() -> None:
     extras = [
-        line for name in ("grpc", "http", "mlflow", "arrow", "dev") for line in PROJECT["optional-dependencies"][name]
+        line for name in ("grpc", "http", "client", "mlflow", "arrow", "dev") for line in PROJECT["optional-dependencies"][name]
     ]
     assert names_of(PROJECT["dependencies"]) | {"hatchling", "editables"} <= locked("requirements.lock").keys()
     assert names_of(extras) - {"python-bridge"} <= locked("requirements-dev.lock").keys()
