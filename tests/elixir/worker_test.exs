@@ -160,6 +160,16 @@ defmodule DSPex.WorkerTest do
     recovers(instance)
   end
 
+  @tag req: ["NFR2.1.1", "NFR2.1.3"]
+  test "a place that a killed caller left taken is found, and given to one who waits" do
+    instance = Peer.start_instance(__MODULE__.Leaked, %{}, max_in_flight: 1, ping_interval: 30)
+    assert :ok = DSPex.await_ready(instance)
+    {:ok, table} = DSPex.Instance.table(instance)
+    {:ok, %{slots: slots}} = DSPex.Pool.fetch(table, hd(:ets.lookup_element(table, :pools, 2)))
+    DSPex.Pool.Slots.take(slots, 1)
+    recovers(instance)
+  end
+
   @tag req: ["NFR2.1.1", "NFR2.2.2"]
   test "a worker that never answers initialize, or never gets ready, is tried again, and the cause is told" do
     for {name, fault, text} <- [

@@ -261,7 +261,7 @@ defmodule DSPex.Exchange do
     Process.demonitor(ref, [:flush])
 
     receive do
-      {^ref, {:granted, index}} -> Slots.release(slots, index)
+      {^ref, {:granted, index}} -> Queue.give_back(queue, slots, index)
     after
       0 -> :ok
     end
@@ -277,7 +277,7 @@ defmodule DSPex.Exchange do
         {:ok, %{exchange | worker: worker, id: id, ref: ref, at: index, prefer: nil}}
 
       [] ->
-        Slots.release(exchange.row.slots, index)
+        Queue.give_back(exchange.row.queue, exchange.row.slots, index)
         {:error, Error.new(:unavailable, "pool #{exchange.pool} has no worker #{index}")}
     end
   end

@@ -30,6 +30,23 @@ defmodule DSPex.Pool.Queue do
     :ok
   end
 
+  @doc "Gives a place on a worker back. Whoever gives one back tells the queue, or nobody would."
+  @spec give_back(atom | pid, Slots.t(), pos_integer) :: :ok
+  def give_back(queue, slots, index) do
+    Slots.release(slots, index)
+    wake(queue, slots)
+  end
+
+  @doc "Lets the queue look for places, if anybody waits."
+  @spec wake(atom | pid, Slots.t()) :: :ok
+  def wake(queue, slots) do
+    with true <- Slots.waiting(slots) > 0, pid when is_pid(pid) <- whereis(queue), do: send(pid, :free)
+    :ok
+  end
+
+  defp whereis(pid) when is_pid(pid), do: pid
+  defp whereis(name), do: Process.whereis(name)
+
   @impl GenServer
   def init(config), do: {:ok, %{config: config, order: :queue.new(), waiters: %{}, pace: Pace.new()}}
 

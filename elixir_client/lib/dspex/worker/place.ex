@@ -3,6 +3,7 @@ defmodule DSPex.Worker.Place do
   # The place of a worker in its pool: the counters of its calls, and its row in the instance's table. An owner that has
   # left its place to a successor (`left?`) touches neither.
 
+  alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
 
   @doc "Whether another owner that lives has the place, and does not leave it."
@@ -43,18 +44,19 @@ defmodule DSPex.Worker.Place do
   def release(%{left?: true} = data), do: data
 
   def release(%{config: %{slots: slots, index: index, queue: queue}} = data) do
-    Slots.release(slots, index)
-    if Slots.waiting(slots) > 0, do: send(queue, :free)
+    Queue.give_back(queue, slots, index)
     data
   end
 
   # A caller that was killed between its checkout and its request leaves a place taken.
-  @doc "Sets the load right, when there is nothing in flight and nothing on its way."
+  @doc "Sets the load right, when there is nothing in flight and nothing on its way, and tells those who wait."
   def settle(%{left?: true}), do: :ok
 
   def settle(%{config: config} = data) do
-    if data.calls == %{} and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?(),
-      do: Slots.put_load(config.slots, config.index, 0)
+    if data.calls == %{} and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?() do
+      Slots.put_load(config.slots, config.index, 0)
+      Queue.wake(config.queue, config.slots)
+    end
   end
 
   @doc "Whether no message waits for the calling process."
