@@ -49,9 +49,8 @@ def test_the_runtime_lock_is_a_part_of_the_full_lock_with_the_same_versions() ->
 
 
 def test_the_locks_hold_every_dependency_and_what_builds_the_package() -> None:
-    extras = [
-        line for name in ("grpc", "http", "client", "mlflow", "arrow", "dev") for line in PROJECT["optional-dependencies"][name]
-    ]
+    names = ("grpc", "http", "client", "mlflow", "arrow", "dev")
+    extras = [line for name in names for line in PROJECT["optional-dependencies"][name]]
     assert names_of(PROJECT["dependencies"]) | {"hatchling", "editables"} <= locked("requirements.lock").keys()
     assert names_of(extras) - {"python-bridge"} <= locked("requirements-dev.lock").keys()
 
