@@ -54,6 +54,17 @@ defmodule DSPex.BreakerTest do
     end
   end
 
+  test "an outcome that comes after the end of the instance is nobody's" do
+    table = :ets.new(:gone, [:set, :public])
+    scope = {:lm, :default, "default"}
+    assert :ok = Breaker.failure(table, scope, "it broke")
+    :ets.delete(table)
+    assert :ok = Breaker.lm_outcome(table, scope, {:ok, %{}})
+    assert :ok = Breaker.lm_outcome(table, scope, {:error, Error.new(:worker_lost, "gone")})
+    assert :ok = Breaker.lm_outcome(table, scope, {:error, %{Error.new(:lm_error, "gone") | retryable?: true}})
+    assert :ok = DSPex.Router.Latency.observe(table, :python, "predict", 1000)
+  end
+
   test "of many callers at once exactly one becomes the probe" do
     table = :ets.new(:breaker, [:public])
     scope = {:lm, nil, "default"}

@@ -36,9 +36,18 @@ defmodule DSPex.Breaker do
     end
   end
 
+  # A call may outlive its instance, whose table is gone then: nobody asks for its breakers any more.
+  defp told(function) do
+    function.()
+  rescue
+    ArgumentError -> :ok
+  end
+
   @doc "A call got an answer."
   @spec success(:ets.table(), scope) :: :ok
-  def success(table, scope) do
+  def success(table, scope), do: told(fn -> succeeded(table, scope) end)
+
+  defp succeeded(table, scope) do
     case lookup(table, scope) do
       nil -> :ok
       # The usual case: nothing to write.
@@ -49,14 +58,18 @@ defmodule DSPex.Breaker do
 
   @doc "A failure that counts; `cause` is told to those who are refused."
   @spec failure(:ets.table(), scope, String.t()) :: :ok
-  def failure(table, scope, cause) do
+  def failure(table, scope, cause), do: told(fn -> failed(table, scope, cause) end)
+
+  defp failed(table, scope, cause) do
     with nil <- lookup(table, scope), do: :ets.insert_new(table, {key(scope), fresh(table, scope), ""})
     update(table, scope, &CircuitBreaker.failure(&1, now()), cause)
   end
 
   @doc "A call ended without an answer that tells anything."
   @spec neutral(:ets.table(), scope) :: :ok
-  def neutral(table, scope) do
+  def neutral(table, scope), do: told(fn -> gave_up(table, scope) end)
+
+  defp gave_up(table, scope) do
     case lookup(table, scope) do
       %CircuitBreaker{probe_at: probe} when probe != nil -> update(table, scope, &CircuitBreaker.neutral/1, "")
       _no_probe -> :ok

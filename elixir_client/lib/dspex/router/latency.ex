@@ -24,6 +24,9 @@ defmodule DSPex.Router.Latency do
 
     :ets.insert(table, row)
     :ok
+  rescue
+    # The call outlived its instance, whose table is gone.
+    ArgumentError -> :ok
   end
 
   @doc "The side that is clearly faster for a kind, with its average and the other's; `nil` when none is."
