@@ -80,7 +80,7 @@ TESTS = [
             python("-m", "coverage", "run", "-m", "pytest"),
         ),
         live=True,
-        timeout=8 * MINUTES,
+        timeout=30 * MINUTES,
     ),
     Gate(
         "Python coverage",
@@ -101,7 +101,7 @@ TESTS = [
             ),
         ),
         live=True,
-        timeout=8 * MINUTES,
+        timeout=30 * MINUTES,
         env=TEST_ENV,
     ),
 ]
