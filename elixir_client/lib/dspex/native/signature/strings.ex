@@ -36,6 +36,7 @@ defmodule DSPex.Native.Signature.Strings do
     size = byte_size(quote)
 
     case body do
+      <<_seen::binary-size(at), "\\\r\n", _rest::binary>> -> close(body, quote, at + 3)
       <<_seen::binary-size(at), ?\\, _char, _rest::binary>> -> close(body, quote, at + 2)
       <<_seen::binary-size(at), ^quote::binary-size(size), _rest::binary>> -> {:ok, at}
       <<_seen::binary-size(at), ?\n, _rest::binary>> when size == 1 -> :open
