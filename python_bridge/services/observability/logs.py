@@ -107,7 +107,10 @@ def configure_logging(
     root.addHandler(handler)
     root.setLevel(level.upper())
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+        # MLflow gives some libraries a handler that writes plain text past this one.
+        logger.handlers, logger.propagate = [], True
     return handler
 
 

@@ -104,9 +104,21 @@ def test_people_get_text() -> None:
 
 
 @pytest.mark.req("NFR4.2.1")
-@pytest.mark.parametrize(("level", "told"), [("info", []), ("debug", ["connected"])])
+@pytest.mark.parametrize(("level", "told"), [("info", []), ("debug", ["Running upgrade"])])
 def test_libraries_tell_of_their_steps_only_to_who_debugs(kept_logging: None, level: str, told: list[str]) -> None:
     stream = io.StringIO()
     configure_logging(level, stream=stream)
-    logging.getLogger("httpcore.connection").info("connected")
+    logging.getLogger("alembic.runtime.migration").info("Running upgrade")
     assert [line["event"] for line in lines(stream)] == told
+
+
+@pytest.mark.req("NFR4.2.1")
+@pytest.mark.usefixtures("kept_logging")
+def test_a_handler_that_another_library_gave_is_replaced() -> None:
+    past, stream = io.StringIO(), io.StringIO()
+    logger = logging.getLogger("alembic")
+    logger.handlers, logger.propagate = [logging.StreamHandler(past)], False
+    configure_logging("info", stream=stream)
+    logger.warning("plain text")
+    assert [line["event"] for line in lines(stream)] == ["plain text"]
+    assert past.getvalue() == ""
