@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -123,10 +122,8 @@ def test_a_key_that_is_not_set_is_a_failure_that_names_its_variable() -> None:
 
 @pytest.fixture
 def listener() -> Iterator[int]:
-    """A port of this machine where somebody listens."""
+    """A port of this machine where somebody listens: the system itself takes what waits to be accepted."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        accepting = threading.Thread(target=lambda: [server.accept()[0].close() for _ in range(2)], daemon=True)
-        accepting.start()
         yield server.getsockname()[1]
 
 
