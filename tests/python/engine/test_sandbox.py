@@ -1,6 +1,10 @@
 """Programs whose LM writes code, in a real Deno sandbox, where the machine has Deno."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,21 @@ pytestmark = [
 ]
 
 Make = Callable[..., DSPyEngine]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pyodide() -> None:
+    """The sandbox's Python, which Deno fetches from npm at its first use."""
+    deno = shutil.which("deno") or str(Path(sys.executable).with_name("deno"))
+    command = [deno, "cache", "--no-lock", "npm:pyodide@0.29.4"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"Deno cannot get Pyodide from npm: {error}")
+    if done.returncode != 0:
+        pytest.skip(f"Deno cannot get Pyodide from npm: {done.stderr.strip()[-200:]}")
+
+
 TOOLS = [
     {
         "name": "price",
