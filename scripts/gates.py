@@ -12,29 +12,37 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
 MINUTES = 60.0
+FEW = 3
+"""Above this many failed tests something is broken, not unstable."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CLOSING = re.compile(
     r"^=* ?(\d+ (passed|failed|error|skipped).* in [\d.]+s.*?|(\d+ \w+, )*\d+ tests?, \d+ failures?.*?)=*$"
 )
 _SKIPPED = re.compile(r"^(SKIPPED |XFAIL |skipped: )")
+_FAILED = re.compile(r"^(FAILED|ERROR) \S+::|^\d+\) (test|doctest|property) ")
 _TOTAL = re.compile(r"^TOTAL\s.*\d%$|^\[TOTAL\].*|^\s*[\d.]+% \| Total$")
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One command that must end with status 0. Output is shown as it comes (`live`) or on failure."""
+    """Commands that must end with status 0. Output is shown as it comes (`live`) or on failure.
+
+    `again` runs only the tests that failed, once, when they are at most `FEW`: what passes then is named as unstable in
+    the last lines, and the gate counts as passed.
+    """
 
     name: str
     commands: tuple[tuple[str, ...], ...]
     live: bool = False
     timeout: float = 5 * MINUTES
+    again: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -46,6 +54,7 @@ class Outcome:
     status: int
     seconds: float
     output: str
+    unstable: tuple[str, ...] = ()
 
     def lines(self, pattern: re.Pattern[str]) -> list[str]:
         """Return the lines of the output that match, without colours."""
@@ -81,6 +90,7 @@ TESTS = [
         ),
         live=True,
         timeout=30 * MINUTES,
+        again=python("-m", "coverage", "run", "-m", "pytest", "--last-failed", "--last-failed-no-failures", "none"),
     ),
     Gate(
         "Python coverage",
@@ -102,6 +112,7 @@ TESTS = [
         ),
         live=True,
         timeout=30 * MINUTES,
+        again=("mix", "test", "--failed"),
         env=TEST_ENV,
     ),
 ]
@@ -114,7 +125,20 @@ def run(gate: Gate) -> Outcome:
         status = _run_command(command, gate, started, output)
         if status:
             break
-    return Outcome(gate, status, time.monotonic() - started, "".join(output))
+    outcome = Outcome(gate, status, time.monotonic() - started, "".join(output))
+    return _run_again(outcome, started) if status and gate.again else outcome
+
+
+def _run_again(outcome: Outcome, started: float) -> Outcome:
+    failed, output = outcome.lines(_FAILED), [outcome.output]
+    if not 0 < len(failed) <= FEW:
+        return outcome
+    print(f"{outcome.gate.name}: running again what failed", flush=True)
+    status = _run_command(outcome.gate.again, outcome.gate, started, output)
+    unstable = () if status else tuple(failed)
+    return replace(
+        outcome, status=status, seconds=time.monotonic() - started, output="".join(output), unstable=unstable
+    )
 
 
 def _run_command(command: Sequence[str], gate: Gate, started: float, output: list[str]) -> int:
@@ -179,7 +203,9 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     lines = ["", "── gates " + "─" * 55, *map(_line, outcomes), ""]
     for outcome in outcomes:
         lines += [f"{outcome.gate.name}: {line}" for line in outcome.lines(_TOTAL)[-1:]]
-        lines += [f"{outcome.gate.name}: {line}" for line in outcome.lines(_CLOSING)[-1:]]
+        lines += [f"{outcome.gate.name}: {line}" for line in outcome.lines(_CLOSING)[: 1 + bool(outcome.unstable)]]
+        lines += [f"{outcome.gate.name}: failed: {line}" for line in outcome.lines(_FAILED) if outcome.status]
+        lines += [f"{outcome.gate.name}: unstable, passed when run again: {line}" for line in outcome.unstable]
     skipped = [f"  {line}" for outcome in outcomes for line in outcome.lines(_SKIPPED)]
     lines += [f"skipped: {len(skipped)} tests", *skipped] if skipped else ["skipped: nothing"]
     verdict = f"failed: {', '.join(failed)}" if failed else "all gates passed"

@@ -70,6 +70,37 @@ def test_the_last_lines_hold_the_tests_own_closing_lines_and_what_was_skipped() 
     )
 
 
+FIRST_RUN = (
+    "print('FAILED tests/a.py::test_b - assert 1'); print('= 1 failed, 3 passed in 1.0s ='); raise SystemExit(1)"
+)
+
+
+def twice(first: str, second: str) -> Gate:
+    return Gate("pytest", ((sys.executable, "-c", first),), again=(sys.executable, "-c", second))
+
+
+def test_a_test_that_passes_when_run_again_is_named_as_unstable() -> None:
+    outcome = run(twice(FIRST_RUN, "print('= 1 passed in 0.1s =')"))
+    assert outcome.status == 0
+    text = summary([outcome], 1.0)
+    assert "pytest: unstable, passed when run again: FAILED tests/a.py::test_b - assert 1" in text
+    assert "pytest: = 1 failed, 3 passed in 1.0s =\npytest: = 1 passed in 0.1s =" in text
+
+
+def test_a_test_that_fails_again_fails_the_gate_and_is_named_at_the_end() -> None:
+    outcome = run(twice(FIRST_RUN, "raise SystemExit(1)"))
+    assert outcome.status == 1
+    assert "pytest: failed: FAILED tests/a.py::test_b - assert 1" in summary([outcome], 1.0)
+
+
+def test_many_failures_and_a_failure_without_a_failed_test_are_not_run_again() -> None:
+    many = "for n in range(4): print(f'FAILED tests/a.py::test_{n} - x')\nraise SystemExit(1)"
+    for first in (many, "raise SystemExit(2)"):
+        outcome = run(twice(first, "print('second')"))
+        assert outcome.status != 0
+        assert "second" not in outcome.output
+
+
 def test_one_failed_gate_fails_the_run_and_is_named() -> None:
     outcomes = [Outcome(gate("", name="ruff"), 1, 0.1, ""), Outcome(gate("", name="mix"), 0, 0.1, "")]
     assert summary(outcomes, 1.0).endswith("skipped: nothing\nfailed: ruff (1 s)\nexit status 1")
