@@ -9,6 +9,7 @@ defmodule DSPex.BreakerTest do
   alias DSPex.Policy.CircuitBreaker
   alias DSPex.Policy.Pace
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
   alias DSPex.Transport.Memory
 
   @moduletag req: "NFR2.1.3"
@@ -125,7 +126,7 @@ defmodule DSPex.BreakerTest do
     assert after_s > 0 and after_s <= 0.3
     refute_received :reached
     :atomics.put(sick, 1, 0)
-    assert eventually(fn -> match?({:ok, _prediction}, call(instance)) end)
+    Wait.eventually(fn -> match?({:ok, _prediction}, call(instance)) end)
     assert_received {:half_open, 3, :default}
     assert_received {:close, 0, :default}
     assert {:ok, _prediction} = call(instance)
@@ -181,7 +182,7 @@ defmodule DSPex.BreakerTest do
     # Two places, 60 ms apart: the pace of this queue.
     for _place <- 1..3 do
       assert_receive {:called, link, id}
-      assert eventually(fn -> queued(instance) >= 4 end)
+      Wait.eventually(fn -> queued(instance) >= 4 end)
       receive(do: (:never -> :ok), after: (60 -> :ok))
       Peer.result(link, id, Peer.prediction(%{"answer" => "x"}))
     end
@@ -202,13 +203,5 @@ defmodule DSPex.BreakerTest do
   defp queued(instance) do
     {:ok, %{default: pool}} = DSPex.info(instance)
     pool.queued
-  end
-
-  defp eventually(check, attempts \\ 1_000) do
-    cond do
-      check.() -> true
-      attempts == 0 -> false
-      true -> receive(do: (:never -> :ok), after: (5 -> eventually(check, attempts - 1)))
-    end
   end
 end

@@ -16,6 +16,7 @@ defmodule DSPex.CallTest do
 
   alias DSPex.Error
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
 
   @program DSPex.Predict.new("question -> answer")
   @inputs %{question: "What is the capital of France?"}
@@ -111,7 +112,7 @@ defmodule DSPex.CallTest do
     assert error.message =~ "option timeout"
     assert_receive {:called, id}
     assert_receive {:cancelled, ^id}
-    assert_idle(instance)
+    Wait.in_flight(instance, 0)
   end
 
   @tag req: "OWN-1"
@@ -128,7 +129,7 @@ defmodule DSPex.CallTest do
     assert_receive {:called, id}
     Process.exit(caller, :kill)
     assert_receive {:cancelled, ^id}
-    assert_idle(instance)
+    Wait.in_flight(instance, 0)
   end
 
   @tag req: "FR1.3.2"
@@ -313,14 +314,4 @@ defmodule DSPex.CallTest do
   end
 
   defp text_keys(map), do: Map.new(map, fn {key, value} -> {to_string(key), value} end)
-
-  defp assert_idle(instance, tries \\ 200) do
-    {:ok, %{default: %{workers: workers}}} = DSPex.info(instance)
-
-    cond do
-      Enum.all?(workers, &(&1.in_flight == 0)) -> :ok
-      tries == 0 -> flunk("still in flight: #{inspect(workers)}")
-      true -> Process.sleep(10) && assert_idle(instance, tries - 1)
-    end
-  end
 end

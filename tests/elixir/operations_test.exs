@@ -4,6 +4,7 @@ defmodule DSPex.OperationsTest do
 
   alias DSPex.Error
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
 
   @program DSPex.Predict.new("question -> answer")
   @inputs %{question: "?"}
@@ -11,14 +12,6 @@ defmodule DSPex.OperationsTest do
   defp states(instance) do
     {:ok, %{default: %{workers: workers}}} = DSPex.info(instance)
     Enum.map(workers, &{&1.index, &1.state})
-  end
-
-  defp eventually(check, tries \\ 1_000) do
-    cond do
-      check.() -> :ok
-      tries == 0 -> flunk("it did not come to be")
-      true -> Process.sleep(5) && eventually(check, tries - 1)
-    end
   end
 
   @tag req: "NFR3.1.2"
@@ -33,7 +26,7 @@ defmodule DSPex.OperationsTest do
 
     for count <- [4, 1, 3, 2] do
       assert :ok = DSPex.resize(instance, :default, count)
-      eventually(fn -> states(instance) == for(index <- 1..count, do: {index, :ready}) end)
+      Wait.eventually(fn -> states(instance) == for(index <- 1..count, do: {index, :ready}) end)
     end
 
     outcomes = callers |> Enum.map(&Task.await(&1, 30_000)) |> List.flatten()
@@ -55,7 +48,7 @@ defmodule DSPex.OperationsTest do
     Peer.result(link, id, Peer.prediction(%{"answer" => "in time"}))
     assert {:ok, %{outputs: %{"answer" => "in time"}}} = Task.await(call)
     DSPex.Transport.Memory.hang_up(link, "the process ended with exit status 0")
-    eventually(fn -> states(instance) == [] end)
+    Wait.eventually(fn -> states(instance) == [] end)
     assert :ok = DSPex.resize(instance, :default, 1)
     again = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
     assert_receive {:called, link, id}

@@ -4,6 +4,7 @@ defmodule DSPex.PoolTest do
   alias DSPex.Error
   alias DSPex.Pool.Slots
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
 
   @program DSPex.Predict.new("question -> answer")
   @inputs %{question: "?"}
@@ -89,9 +90,9 @@ defmodule DSPex.PoolTest do
     first = Task.async(fn -> DSPex.call(@program, %{n: 1}, instance: instance) end)
     assert_receive {:called, link, id, %{"n" => 1}}
     second = Task.async(fn -> DSPex.call(@program, %{n: 2}, instance: instance) end)
-    wait_queued(instance, 1)
+    Wait.queued(instance, 1)
     third = Task.async(fn -> DSPex.call(@program, %{n: 3}, instance: instance) end)
-    wait_queued(instance, 2)
+    Wait.queued(instance, 2)
     finish(link, id)
     assert {:ok, _prediction} = Task.await(first)
     assert_receive {:called, link, id, %{"n" => 2}}
@@ -100,7 +101,7 @@ defmodule DSPex.PoolTest do
     assert_receive {:called, link, id, %{"n" => 3}}
     finish(link, id)
     assert {:ok, _prediction} = Task.await(third)
-    wait_queued(instance, 0)
+    Wait.queued(instance, 0)
   end
 
   @tag req: ["NFR2.2.1", "FR2.1.4"]
@@ -111,7 +112,7 @@ defmodule DSPex.PoolTest do
     busy = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
     assert_receive {:called, link, id, _inputs}
     waiting = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
-    wait_queued(instance, 1)
+    Wait.queued(instance, 1)
 
     assert {:error, %Error{reason: :overloaded, retryable?: true, message: message}} =
              DSPex.call(@program, @inputs, instance: instance)
@@ -129,11 +130,11 @@ defmodule DSPex.PoolTest do
     busy = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
     assert_receive {:called, link, id, _inputs}
     caller = spawn(fn -> DSPex.call(@program, @inputs, instance: instance) end)
-    wait_queued(instance, 1)
+    Wait.queued(instance, 1)
     Process.exit(caller, :kill)
-    wait_queued(instance, 0)
+    Wait.queued(instance, 0)
     assert {:error, %Error{reason: :timeout}} = DSPex.call(@program, @inputs, instance: instance, timeout: 20)
-    wait_queued(instance, 0)
+    Wait.queued(instance, 0)
     finish(link, id)
     assert {:ok, _prediction} = Task.await(busy)
     last = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
@@ -154,9 +155,9 @@ defmodule DSPex.PoolTest do
         receive do: (:end -> :ok)
       end)
 
-    wait_queued(instance, 1)
+    Wait.queued(instance, 1)
     send(owner, :end)
-    wait_queued(instance, 0)
+    Wait.queued(instance, 0)
     finish(link, id)
     assert {:ok, _prediction} = Task.await(busy)
   end
@@ -191,7 +192,7 @@ defmodule DSPex.PoolTest do
         do: assert({:ok, _prediction} = DSPex.call(@program, @inputs, instance: instance, idempotency_key: "k"))
 
     Process.exit(Process.whereis(Module.concat(instance, "Queue.Default")), :kill)
-    assert {:ok, _prediction} = eventually(fn -> DSPex.call(@program, @inputs, instance: instance) end)
+    assert {:ok, _prediction} = Wait.eventually(fn -> DSPex.call(@program, @inputs, instance: instance) end)
   end
 
   @tag req: "NFR2.1.1"
@@ -221,23 +222,5 @@ defmodule DSPex.PoolTest do
     assert {:ok, _prediction} = Task.await(again)
     {:ok, %{default: %{workers: [worker]}}} = DSPex.info(instance)
     assert worker.in_flight == 0
-  end
-
-  defp wait_queued(instance, count, tries \\ 500) do
-    {:ok, %{default: %{queued: queued}}} = DSPex.info(instance)
-
-    cond do
-      queued == count -> :ok
-      tries == 0 -> flunk("#{queued} wait, not #{count}")
-      true -> Process.sleep(5) && wait_queued(instance, count, tries - 1)
-    end
-  end
-
-  defp eventually(function, tries \\ 200) do
-    case function.() do
-      {:ok, value} -> {:ok, value}
-      {:error, error} when tries == 0 -> {:error, error}
-      {:error, _error} -> Process.sleep(10) && eventually(function, tries - 1)
-    end
   end
 end

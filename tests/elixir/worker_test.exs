@@ -3,6 +3,7 @@ defmodule DSPex.WorkerTest do
 
   alias DSPex.Error
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
   alias DSPex.Transport.Memory
 
   @program DSPex.Predict.new("question -> answer")
@@ -226,7 +227,7 @@ defmodule DSPex.WorkerTest do
       assert message =~ text
       assert {:error, %Error{reason: ^reason}} = DSPex.call(@program, @inputs, instance: instance)
       :counters.add(broken?, 1, 1)
-      assert :ok = until_ready(instance)
+      assert :ok = Wait.ready(instance)
       recovers(instance)
     end
   end
@@ -263,13 +264,5 @@ defmodule DSPex.WorkerTest do
     assert_receive {:called, _id}
     stop_supervised!(instance)
     assert {:error, %Error{reason: :worker_lost}} = Task.await(call)
-  end
-
-  defp until_ready(instance, tries \\ 500) do
-    case DSPex.await_ready(instance) do
-      :ok -> :ok
-      {:error, error} when tries == 0 -> {:error, error}
-      {:error, _error} -> Process.sleep(10) && until_ready(instance, tries - 1)
-    end
   end
 end

@@ -19,7 +19,7 @@ defmodule DSPex.Caller do
 
   @timeout 60_000
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
-                   cache owner)a
+                   cache owner bound)a
   @default_instance :"Elixir.DSPex"
   @credit 32
 
@@ -224,7 +224,9 @@ defmodule DSPex.Caller do
 
     cond do
       unknown != [] ->
-        text = "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner], ", ")}"
+        text =
+          "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner, :bound], ", ")}"
+
         {:error, Error.new(:invalid_input, text)}
 
       not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
@@ -233,7 +235,7 @@ defmodule DSPex.Caller do
       true ->
         with {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
           meta = for name <- ~w(session tenant idempotency_key traceparent)a, do: {Atom.to_string(name), options[name]}
-          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner])}
+          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner, :bound])}
         end
     end
   end

@@ -23,7 +23,7 @@ defmodule DSPex.Exchange do
   @attempts 5
 
   @enforce_keys [:table, :pool, :row, :method, :payload]
-  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at, :affinity] ++
+  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at, :affinity, :bound, :place] ++
               [
                 deadline: :infinity,
                 meta: [],
@@ -46,6 +46,8 @@ defmodule DSPex.Exchange do
           prefer: pos_integer | nil,
           at: pos_integer | nil,
           affinity: term,
+          bound: Pool.Place.t() | nil,
+          place: Pool.Place.t() | nil,
           deadline: integer | :infinity,
           meta: [{String.t(), term}],
           options: map,
@@ -61,7 +63,9 @@ defmodule DSPex.Exchange do
   @doc """
   Prepares a request. Options: `:pool`, `:timeout` (ms or `:infinity`), `:encoding`, `:meta` (pairs for `_meta`), `:tools`
   (by name), `:credit` (stream), `:owner` (a process whose death ends the call), `:index` (that worker and no other).
-  With a session (in `:meta`, or as `:affinity`) the same worker is tried first each time. `prefer` in the struct is the worker to try first; `at` is the one that has the request.
+  With a session (in `:meta`, or as `:affinity`) the same worker is tried first each time. With `:bound` no other process than
+  that one gets the request. `prefer` in the struct is the worker to try first; `at` is the one that has the request, and
+  `place` says which of its processes.
   """
   @spec new(:ets.table(), String.t(), [{String.t(), term}], keyword) :: {:ok, t} | {:error, Error.t()}
   def new(table, method, params, options) do
@@ -176,6 +180,7 @@ defmodule DSPex.Exchange do
         options: options |> Keyword.take([:tools, :credit]) |> Map.new(),
         owner: owner,
         index: options[:index],
+        bound: options[:bound],
         affinity: affinity(options)
     }
   end
@@ -194,6 +199,9 @@ defmodule DSPex.Exchange do
   # What asks one worker, as a health check does, is let through: it tells how that one is.
   defp admitted(%{index: nil, table: table, pool: pool}), do: Breaker.check(table, {:pool, pool})
   defp admitted(_bound), do: :ok
+
+  defp checkout(%{bound: %Pool.Place{} = place, table: table, pool: pool, row: row}),
+    do: Pool.Place.checkout(place, table, pool, row.slots)
 
   # A call bound to one worker, or sent after its own program, takes its place beyond the bound.
   defp checkout(%{index: index, prefer: prefer, row: row}) when index != nil or prefer != nil do
@@ -269,12 +277,13 @@ defmodule DSPex.Exchange do
 
   defp send_to(exchange, index) do
     case :ets.lookup(exchange.table, {:worker, exchange.pool, index}) do
-      [{_key, worker, _row}] ->
+      [{_key, worker, row}] ->
         ref = :erlang.monitor(:process, worker, alias: :demonitor)
         id = DSPex.Instance.next_id(exchange.table)
         body = Message.request(id, exchange.method, exchange.payload, meta(exchange))
         Worker.request(worker, id, {self(), ref}, Frame.encode(body), exchange.options)
-        {:ok, %{exchange | worker: worker, id: id, ref: ref, at: index, prefer: nil}}
+        place = %Pool.Place{index: index, owner: worker, generation: row.generation}
+        {:ok, %{exchange | worker: worker, id: id, ref: ref, at: index, place: place, prefer: nil}}
 
       [] ->
         Queue.give_back(exchange.row.queue, exchange.row.slots, index)

@@ -45,7 +45,7 @@ defmodule DSPex.Runner do
           {:ok, String.t(), pos_integer} | {:error, Error.t()}
   def put(table, program, options, index \\ nil) do
     # The program goes where the session is: the call comes after it.
-    own = [index: index, affinity: Exchange.affinity(options)]
+    own = [index: index, affinity: Exchange.affinity(options), bound: options[:bound]]
     options = own ++ Keyword.take(options, [:pool, :timeout, :encoding, :owner])
 
     with {:ok, exchange} <- Exchange.new(table, "program.put", [{"program", Program.to_json(program)}], options) do

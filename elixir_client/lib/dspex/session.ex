@@ -11,24 +11,34 @@ defmodule DSPex.Session do
   ready and has room; else to another, which takes the session over with everything that was acknowledged. Its calls run one
   at a time, in order. A struct of this module is only its name and where to find it: it may be kept, sent to other
   processes, or made anew with `ref/2` after a restart.
+
+  With `strict: true` a session stays with the Python process that opened it: when that one is gone, calls are `:worker_lost`
+  and go nowhere else, until `bind/2` binds the session to another process or `ref/2` names it without any.
   """
 
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Instance
+  alias DSPex.Pool.Place
 
   @timeout 60_000
 
   @enforce_keys [:id, :instance]
-  defstruct [:id, :instance, :pool, :tenant]
+  defstruct [:id, :instance, :pool, :tenant, :bound]
 
-  @type t :: %__MODULE__{id: String.t(), instance: atom, pool: atom | nil, tenant: String.t() | nil}
+  @type t :: %__MODULE__{
+          id: String.t(),
+          instance: atom,
+          pool: atom | nil,
+          tenant: String.t() | nil,
+          bound: Place.t() | nil
+        }
   @type outcome :: {:ok, map} | {:error, Error.t()}
 
   @doc """
   Opens a session. Options: `:instance`, `:pool`, `:tenant`, `:timeout`; `:id` (made when not given; one that is taken is a
   `:conflict`), `:lm`, `:adapter`, `:variables` (map), `:limits` (map: `ttl_ms`, `idle_ms`, `max_bytes`, `history_entries`, …),
-  `:idempotency_key`.
+  `:idempotency_key`; `:strict` (`true`: no other process than the one that opens it).
   """
   @spec open(keyword) :: {:ok, t} | {:error, Error.t()}
   def open(options \\ []) do
@@ -42,8 +52,19 @@ defmodule DSPex.Session do
 
     session = ref(options[:id] || "", options)
 
-    with {:ok, %{"session" => id}} <- request(session, "session.open", members(given), options, options[:id]),
-         do: {:ok, %{session | id: id}}
+    opened(session, "session.open", members(given), options)
+  end
+
+  @doc """
+  Binds the session to the Python process that answers now, as `strict: true` does when it is opened.
+  """
+  @spec bind(t, keyword) :: {:ok, t} | {:error, Error.t()}
+  def bind(session, options \\ []) do
+    session = %{session | bound: nil}
+
+    with {:ok, _result, place} <-
+           send_request(session, "session.touch", [{"session", session.id}], options, session.id),
+         do: {:ok, %{session | bound: place}}
   end
 
   @doc """
@@ -113,10 +134,7 @@ defmodule DSPex.Session do
   @spec import(map, keyword) :: {:ok, t} | {:error, Error.t()}
   def import(document, options \\ []) do
     session = ref(options[:id] || "", options)
-    params = members(document: document, session: options[:id])
-
-    with {:ok, %{"session" => id}} <- request(session, "session.import", params, options, options[:id]),
-         do: {:ok, %{session | id: id}}
+    opened(session, "session.import", members(document: document, session: options[:id]), options)
   end
 
   @doc "Puts off the session's end by idleness."
@@ -133,10 +151,14 @@ defmodule DSPex.Session do
     request(ref("", options), "session.list", members(after: options[:after], limit: options[:limit]), options, nil)
   end
 
+  defp opened(session, method, params, options) do
+    with {:ok, %{"session" => id}, place} <- send_request(session, method, params, options, options[:id]),
+         do: {:ok, %{session | id: id, bound: if(options[:strict] == true, do: place)}}
+  end
+
   defp bound(session) do
-    for {name, value} <- [session: session.id, instance: session.instance, pool: session.pool, tenant: session.tenant],
-        value,
-        do: {name, value}
+    own = session |> Map.take([:instance, :pool, :tenant, :bound]) |> Map.put(:session, session.id)
+    for {_name, value} = option when value != nil <- own, do: option
   end
 
   defp ask(session, method, given, options),
@@ -147,21 +169,25 @@ defmodule DSPex.Session do
   defp request(session, method, params, options), do: request(session, method, params, options, session.id)
 
   defp request(session, method, params, options, affinity) do
+    with {:ok, result, _place} <- send_request(session, method, params, options, affinity), do: {:ok, result}
+  end
+
+  defp send_request(session, method, params, options, affinity) do
     meta = [{"tenant", session.tenant}, {"idempotency_key", options[:idempotency_key]}]
-    timeout = Keyword.get(options, :timeout, @timeout)
 
     request = [
       pool: session.pool,
+      bound: session.bound,
       meta: meta,
-      timeout: timeout,
+      timeout: Keyword.get(options, :timeout, @timeout),
       affinity: affinity && {session.tenant, affinity},
       within?: true
     ]
 
     with {:ok, table} <- Instance.table(session.instance),
          {:ok, exchange} <- Exchange.new(table, method, params, request),
-         {{:ok, result}, _exchange} <- Exchange.call(exchange) do
-      {:ok, DSPex.Ordered.plain(result)}
+         {{:ok, result}, exchange} <- Exchange.call(exchange) do
+      {:ok, DSPex.Ordered.plain(result), exchange.place}
     else
       {{:error, error}, _exchange} -> {:error, error}
       {:error, error} -> {:error, error}

@@ -5,6 +5,7 @@ defmodule DSPex.Interop.ForkServerTest do
   alias DSPex.Error
   alias DSPex.Test.Os
   alias DSPex.Event
+  alias DSPex.Test.Wait
 
   @moduletag timeout: 180_000
   @inputs %{context: "Paris is the capital of France.", question: "What is the capital of France?"}
@@ -40,9 +41,9 @@ defmodule DSPex.Interop.ForkServerTest do
     [killed, other] = pids()
     {_output, 0} = Os.signal("KILL", killed)
 
-    assert eventually(fn ->
-             match?([new, ^other] when new != killed, pids()) and DSPex.await_ready(__MODULE__) == :ok
-           end)
+    Wait.eventually(fn ->
+      match?([new, ^other] when new != killed, pids()) and DSPex.await_ready(__MODULE__) == :ok
+    end)
 
     works()
   end
@@ -51,8 +52,8 @@ defmodule DSPex.Interop.ForkServerTest do
   test "a fork whose owner dies is killed, and the owner gets another" do
     {:ok, %{default: %{workers: [%{owner: owner, os_pid: orphan} | _rest]}}} = DSPex.info(__MODULE__)
     Process.exit(owner, :kill)
-    assert eventually(fn -> Os.gone?(orphan) end)
-    assert eventually(fn -> orphan not in pids() and DSPex.await_ready(__MODULE__) == :ok end)
+    Wait.eventually(fn -> Os.gone?(orphan) end)
+    Wait.eventually(fn -> orphan not in pids() and DSPex.await_ready(__MODULE__) == :ok end)
     works()
   end
 
@@ -64,7 +65,7 @@ defmodule DSPex.Interop.ForkServerTest do
     :ok = DSPex.await_ready(name, 120_000)
     {:ok, %{default: %{workers: [%{os_pid: worker}]}}} = DSPex.info(name)
     {_output, 0} = Os.signal("KILL", Os.parent(worker))
-    assert eventually(fn -> Os.gone?(worker) end)
+    Wait.eventually(fn -> Os.gone?(worker) end)
     assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: name, timeout: 120_000)
     stop_supervised!(name)
   end
@@ -84,14 +85,6 @@ defmodule DSPex.Interop.ForkServerTest do
       assert message =~ text
       assert {:error, %Error{reason: :unavailable}} = DSPex.call(@program, @inputs, instance: name)
       stop_supervised!(name)
-    end
-  end
-
-  defp eventually(check, tries \\ 1_000) do
-    cond do
-      check.() -> true
-      tries == 0 -> false
-      true -> Process.sleep(10) && eventually(check, tries - 1)
     end
   end
 end

@@ -3,6 +3,7 @@ defmodule DSPex.Interop.OrphanTest do
   use ExUnit.Case, async: true
 
   alias DSPex.Test.Os
+  alias DSPex.Test.Wait
 
   @moduletag timeout: 180_000
 
@@ -16,8 +17,9 @@ defmodule DSPex.Interop.OrphanTest do
       assert Enum.all?(workers, &(not Os.gone?(&1)))
       {_output, 0} = Os.signal("KILL", pid)
       # The promise is one second; a busy machine gets more.
-      assert eventually(fn -> Enum.all?(python, &Os.gone?/1) end),
-             "still there: #{inspect(Enum.reject(python, &Os.gone?/1))}"
+      Wait.eventually(fn ->
+        with [_left | _] = left <- Enum.reject(python, &Os.gone?/1), do: {:error, left}, else: ([] -> :ok)
+      end)
     end
   end
 
@@ -68,13 +70,5 @@ defmodule DSPex.Interop.OrphanTest do
     Os.parent(pid)
   rescue
     _gone in [FunctionClauseError, ArgumentError] -> 0
-  end
-
-  defp eventually(check, attempts \\ 1_000) do
-    cond do
-      check.() -> true
-      attempts == 0 -> false
-      true -> receive(do: (:never -> :ok), after: (10 -> eventually(check, attempts - 1)))
-    end
   end
 end

@@ -6,6 +6,7 @@ defmodule DSPex.Interop.SessionTest do
   alias DSPex.Error
   alias DSPex.Test.Os
   alias DSPex.Session
+  alias DSPex.Test.Wait
 
   @moduletag timeout: 180_000
   @context "Paris is the capital of France. Berlin is the capital of Germany."
@@ -60,13 +61,38 @@ defmodule DSPex.Interop.SessionTest do
     assert {:ok, _prediction} = Session.call(session, @program, inputs("France"))
     {:ok, %{default: %{workers: workers}}} = DSPex.info(__MODULE__)
     for %{os_pid: os_pid} <- workers, do: Os.signal("KILL", os_pid)
-    assert {:ok, %{"kept" => "yes"}} = eventually(fn -> Session.get(session, timeout: 60_000) end)
+    assert {:ok, %{"kept" => "yes"}} = Wait.eventually(fn -> Session.get(session, timeout: 60_000) end)
     assert {:ok, %{"entries" => [_entry]}} = Session.history(session)
+  end
+
+  @tag req: ["FR2.3.2", "FR2.3.3"]
+  test "a strict session fails when its worker was killed, until it is bound to another one" do
+    :ok = Wait.ready(__MODULE__)
+    assert {:ok, session} = open(strict: true, variables: %{"kept" => "yes"})
+    assert {:ok, %{outputs: %{"answer" => "Paris" <> _rest}}} = Session.call(session, @program, inputs("France"))
+    {:ok, %{default: %{workers: workers}}} = DSPex.info(__MODULE__)
+    %{os_pid: os_pid} = Enum.find(workers, &(&1.index == session.bound.index))
+    Os.signal("KILL", os_pid)
+    Wait.eventually(fn -> match?({:error, %Error{}}, Session.get(session)) end)
+    # Neither the other worker nor the process that took the place of the killed one will do.
+    :ok = Wait.ready(__MODULE__)
+
+    for ask <- [&Session.get/1, &Session.call(&1, @program, inputs("France")), &Session.put(&1, %{"kept" => "no"})] do
+      assert {:error, %Error{reason: :worker_lost, retryable?: false, message: message}} = ask.(session)
+      assert message =~ "strict: true"
+    end
+
+    assert_raise Error, ~r/strict: true/, fn -> Stream.run(Session.stream(session, @program, inputs("France"))) end
+    assert {:ok, session} = Session.bind(session)
+    assert {:ok, %{"kept" => "yes"}} = Session.get(session)
+    assert {:ok, %{outputs: %{"answer" => "Paris" <> _rest}}} = Session.call(session, @program, inputs("France"))
+    assert {:ok, %{"entries" => [_first, _second]}} = Session.history(session)
+    assert {:ok, %{"kept" => "yes"}} = session.id |> Session.ref(instance: __MODULE__) |> Session.get()
   end
 
   @tag req: ["FR2.3.2"]
   test "the calls of a session go to one worker" do
-    :ok = DSPex.await_ready(__MODULE__, 120_000)
+    :ok = Wait.ready(__MODULE__)
 
     for _session <- 1..3 do
       {:ok, session} = open()
@@ -91,13 +117,5 @@ defmodule DSPex.Interop.SessionTest do
     assert {:error, %Error{reason: :not_found}} = Session.get(%{copy | tenant: "one"})
     assert {:error, %Error{reason: :conflict}} = open(tenant: "two", id: "copy-of-it")
     assert {:error, %Error{reason: :unavailable}} = Session.get(%{copy | instance: Nowhere})
-  end
-
-  defp eventually(function, tries \\ 200) do
-    case function.() do
-      {:ok, value} -> {:ok, value}
-      {:error, error} when tries == 0 -> {:error, error}
-      {:error, _error} -> Process.sleep(20) && eventually(function, tries - 1)
-    end
   end
 end

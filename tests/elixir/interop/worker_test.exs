@@ -5,6 +5,7 @@ defmodule DSPex.Interop.WorkerTest do
   alias DSPex.Error
   alias DSPex.Test.Os
   alias DSPex.Event
+  alias DSPex.Test.Wait
 
   @moduletag timeout: 180_000
   @context "Paris is the capital of France. The Seine flows through it. Berlin is the capital of Germany."
@@ -192,22 +193,12 @@ defmodule DSPex.Interop.WorkerTest do
     {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(name)
     {_output, 0} = Os.signal("STOP", os_pid)
     calls = for _n <- 1..8, do: Task.async(fn -> DSPex.call(@program, @inputs, instance: name) end)
-    in_flight(name, 8)
+    Wait.in_flight(name, 8)
     {_output, 0} = Os.signal("KILL", os_pid)
     for call <- calls, do: assert({:error, %Error{reason: :worker_lost}} = Task.await(call, 60_000))
     assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: name, timeout: 120_000)
   end
 
-  defp in_flight(instance, count, tries \\ 1_000) do
-    {:ok, %{default: %{workers: workers}}} = DSPex.info(instance)
-
-    cond do
-      Enum.sum(Enum.map(workers, & &1.in_flight)) == count -> :ok
-      tries == 0 -> flunk("in flight: #{inspect(Enum.map(workers, & &1.in_flight))}, not #{count}")
-      true -> Process.sleep(10) && in_flight(instance, count, tries - 1)
-    end
-  end
-
   # Other tests of this module run one after another, so that what is in flight is this test's.
-  defp idle, do: in_flight(__MODULE__, 0)
+  defp idle, do: Wait.in_flight(__MODULE__, 0)
 end

@@ -3,6 +3,7 @@ defmodule DSPex.Transport.PortTest do
 
   alias DSPex.Error
   alias DSPex.Test.Os
+  alias DSPex.Test.Wait
 
   @script Path.expand("../support/scripted_worker.py", __DIR__)
   @program DSPex.Predict.new("question -> answer")
@@ -66,7 +67,7 @@ defmodule DSPex.Transport.PortTest do
     works(instance)
     {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(instance)
     stopped = Task.async(fn -> ask(instance, "stop", timeout: 20_000) end)
-    assert stopped?(os_pid)
+    Wait.eventually(fn -> Os.state(os_pid) == "T" end)
     big = String.duplicate("x", 3_000_000)
     sender = fn -> DSPex.request("echo", [{"value", big}], instance: instance, timeout: 20_000) end
     outcomes = for _n <- 1..6, do: Task.async(sender)
@@ -74,14 +75,6 @@ defmodule DSPex.Transport.PortTest do
     {_output, 0} = Os.signal("KILL", os_pid)
     assert {:error, %Error{reason: :worker_lost}} = Task.await(stopped, 30_000)
     works(instance)
-  end
-
-  defp stopped?(os_pid, tries \\ 1_000) do
-    cond do
-      Os.state(os_pid) == "T" -> true
-      tries == 0 -> false
-      true -> Process.sleep(10) && stopped?(os_pid, tries - 1)
-    end
   end
 
   defp receive_outcome(tasks) do
@@ -129,15 +122,7 @@ defmodule DSPex.Transport.PortTest do
       {:ok, prediction} = ask(instance, "pid")
       os_pid = prediction["answer"]
       stop_supervised!(instance)
-      assert gone?(os_pid)
-    end
-  end
-
-  defp gone?(os_pid, tries \\ 500) do
-    cond do
-      Os.gone?(os_pid) -> true
-      tries == 0 -> false
-      true -> Process.sleep(10) && gone?(os_pid, tries - 1)
+      Wait.eventually(fn -> Os.gone?(os_pid) end)
     end
   end
 end

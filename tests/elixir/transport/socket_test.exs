@@ -3,6 +3,7 @@ defmodule DSPex.Transport.SocketTest do
 
   alias DSPex.Error
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
   alias DSPex.Transport.Socket
 
   @moduletag timeout: 120_000
@@ -14,14 +15,6 @@ defmodule DSPex.Transport.SocketTest do
     name
   end
 
-  defp eventually(function, tries \\ 600) do
-    case function.() do
-      {:ok, value} -> value
-      {:error, error} when tries == 0 -> flunk(Exception.message(error))
-      {:error, _error} -> Process.sleep(50) && eventually(function, tries - 1)
-    end
-  end
-
   defp echo(instance, value), do: DSPex.request("echo", [{"value", value}], instance: instance, timeout: 60_000)
 
   @tag req: ["FR2.2.3", "FR2.1.4"]
@@ -31,7 +24,7 @@ defmodule DSPex.Transport.SocketTest do
     assert {:error, %Error{reason: :unavailable, message: message}} = DSPex.await_ready(instance)
     assert message =~ "no worker listens on #{path}"
     {server, _port} = Peer.listen(large(), ifaddr: {:local, path})
-    assert %{"value" => [1]} = eventually(fn -> echo(instance, [1]) end)
+    assert {:ok, %{"value" => [1]}} = Wait.eventually(fn -> echo(instance, [1]) end)
     big = DSPex.Bytes.new(:binary.copy(<<0, 255>>, 4_000_000))
     assert {:ok, %{"value" => ^big}} = echo(instance, big)
     calls = for n <- 1..50, do: Task.async(fn -> echo(instance, n) end)
@@ -41,7 +34,7 @@ defmodule DSPex.Transport.SocketTest do
     assert {:error, %Error{reason: :worker_lost}} = Task.await(held, 60_000)
     File.rm!(path)
     {_server, _port} = Peer.listen(large(), ifaddr: {:local, path})
-    assert %{"value" => 2} = eventually(fn -> echo(instance, 2) end)
+    assert {:ok, %{"value" => 2}} = Wait.eventually(fn -> echo(instance, 2) end)
   end
 
   defp large do
@@ -66,7 +59,7 @@ defmodule DSPex.Transport.SocketTest do
 
     {_server, port} = Peer.listen(script, ip: {127, 0, 0, 1})
     right = start(:Right, tcp: port, token: "right")
-    assert %{"value" => "x"} = eventually(fn -> echo(right, "x") end)
+    assert {:ok, %{"value" => "x"}} = Wait.eventually(fn -> echo(right, "x") end)
     wrong = start(:Wrong, tcp: port, token: "wrong")
     assert {:error, %Error{reason: :unauthorized}} = DSPex.await_ready(wrong)
   end
