@@ -66,14 +66,14 @@ defmodule DSPex.Transport.PortTest do
     instance = start(:Backlog, "none", ping_interval: 60_000, max_backlog: 1_000_000)
     works(instance)
     {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(instance)
-    stopped = Task.async(fn -> ask(instance, "stop", timeout: 20_000) end)
+    stopped = Task.async(fn -> ask(instance, "stop", timeout: 120_000) end)
     Wait.eventually(fn -> Os.state(os_pid) == "T" end)
     big = String.duplicate("x", 3_000_000)
-    sender = fn -> DSPex.request("echo", [{"value", big}], instance: instance, timeout: 20_000) end
+    sender = fn -> DSPex.request("echo", [{"value", big}], instance: instance, timeout: 120_000) end
     outcomes = for _n <- 1..6, do: Task.async(sender)
     assert receive_outcome(outcomes) == :overloaded
     {_output, 0} = Os.signal("KILL", os_pid)
-    assert {:error, %Error{reason: :worker_lost}} = Task.await(stopped, 30_000)
+    assert {:error, %Error{reason: :worker_lost}} = Task.await(stopped, 130_000)
     works(instance)
   end
 
@@ -84,7 +84,7 @@ defmodule DSPex.Transport.PortTest do
       {ref, {:error, error}} when is_reference(ref) -> if ref in refs, do: error.reason, else: receive_outcome(tasks)
       {ref, {:ok, _value}} when is_reference(ref) -> receive_outcome(tasks)
     after
-      15_000 -> :none
+      60_000 -> :none
     end
   end
 
