@@ -105,10 +105,8 @@ defmodule DSPex.PoolTest do
   end
 
   @tag req: ["NFR2.2.1", "FR2.1.4"]
-  test "a full queue and a long wait are overloaded, with the option to change" do
-    instance =
-      Peer.start_instance(__MODULE__.Overload, held(self()), max_in_flight: 1, queue_limit: 1, queue_timeout: 50)
-
+  test "a full queue is overloaded, with the option to change" do
+    instance = Peer.start_instance(__MODULE__.Overload, held(self()), max_in_flight: 1, queue_limit: 1)
     busy = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
     assert_receive {:called, link, id, _inputs}
     waiting = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
@@ -118,7 +116,22 @@ defmodule DSPex.PoolTest do
              DSPex.call(@program, @inputs, instance: instance)
 
     assert message =~ "queue: limit"
-    assert {:error, %Error{reason: :overloaded, message: message}} = Task.await(waiting)
+    finish(link, id)
+    assert {:ok, _prediction} = Task.await(busy)
+    assert_receive {:called, link, id, _inputs}
+    finish(link, id)
+    assert {:ok, _prediction} = Task.await(waiting)
+  end
+
+  @tag req: ["NFR2.2.1", "FR2.1.4"]
+  test "a long wait in the queue is overloaded, with the option to change" do
+    instance = Peer.start_instance(__MODULE__.LongWait, held(self()), max_in_flight: 1, queue_timeout: 50)
+    busy = Task.async(fn -> DSPex.call(@program, @inputs, instance: instance) end)
+    assert_receive {:called, link, id, _inputs}
+
+    assert {:error, %Error{reason: :overloaded, retryable?: true, message: message}} =
+             DSPex.call(@program, @inputs, instance: instance)
+
     assert message =~ "queue: timeout"
     finish(link, id)
     assert {:ok, _prediction} = Task.await(busy)
