@@ -137,7 +137,8 @@ class Front:
             "bridge.endpoint": ("address and token of this worker's own multiplexed connection", backend.endpoint),
             "lm.list": ("the LMs that the worker knows by name", self._list_lms),
         }
-        name = self._options.instance or f"worker-{os.getpid()}"
+        # Snakepit's instance is one name for all of its workers.
+        name = f"{self._options.instance or 'worker'}-{os.getpid()}"
         served = await serve_snakepit(
             self._options.port, self._options.elixir_address, backend, self._programs, local, name
         )
@@ -194,7 +195,10 @@ def _status_of(done: "asyncio.Future[int]") -> int:
     """Return how this process ends when the worker process has: never with 0, which would mean that it was told to."""
     if done.cancelled() or done.exception() is not None:
         return EXIT_BACKEND
-    return done.result() if done.result() > 0 else EXIT_BACKEND
+    status = done.result()
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    sys.stderr.write(f"python-bridge: the worker process ended with {how}, so this one ends too\n")
+    return status if status > 0 else EXIT_BACKEND
 
 
 def _environ() -> dict[str, str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from python_bridge._proto.snakepit_bridge_pb2_grpc import (
 from python_bridge.transports.grpc import SNAKEPIT_SCRIPT
 
 KILL_AFTER_S = 6.0
+TOOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]{0,63}")
 LABEL = "type.googleapis.com/google.protobuf.StringValue"
 
 
@@ -33,17 +35,28 @@ def any_of(value: Any) -> AnyMessage:
 
 
 class Beam(BridgeServiceServicer):
-    """Elixir's side: takes registrations, and runs the tools that it is given."""
+    """Elixir's side: knows the sessions that it was told of, takes registrations, and runs the tools it is given."""
 
     def __init__(self, tools: dict[str, Any]) -> None:
         self.tools = tools
+        self.sessions: set[str] = set()
         self.registered: asyncio.Future[pb.RegisterToolsRequest] = asyncio.get_running_loop().create_future()
 
+    async def InitializeSession(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.sessions.add(request.session_id)
+        return pb.InitializeSessionResponse(success=True)
+
     async def RegisterTools(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.session_id not in self.sessions:
+            return pb.RegisterToolsResponse(success=False, error_message="not_found")
+        if not all(TOOL_NAME.fullmatch(tool.name) for tool in request.tools):
+            return pb.RegisterToolsResponse(success=False, error_message="{:invalid_tool_name, :invalid_format}")
         self.registered.set_result(request)
         return pb.RegisterToolsResponse(success=True, tool_ids={tool.name: tool.name for tool in request.tools})
 
     async def ExecuteElixirTool(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.session_id not in self.sessions:
+            return pb.ExecuteElixirToolResponse(success=False, error_message="not_found")
         arguments = {name: json.loads(value.value) for name, value in request.parameters.items()}
         try:
             value = await self.tools[request.tool_name](request.session_id, arguments)

@@ -92,6 +92,8 @@ async def test_a_worker_process_that_ends_fails_its_calls_and_ends_the_whole_but
         told = await worker.error(worker.asked("call", script({"exit": 0})))
         assert told["type"] == "worker_lost"
         assert await worker.process.wait() == 70
+        _, errors = await worker.process.communicate()
+        assert "the worker process ended with status 0" in errors.decode()
 
 
 @pytest.mark.parametrize(
@@ -256,23 +258,53 @@ async def test_a_message_above_the_limit_is_refused_and_the_next_call_works(tmp_
         assert await worker.execute("echo", value=1) == 1
 
 
+async def events_of(telemetry: Any, count: int, about: str) -> list[Any]:
+    """The next events whose names begin with one of the words of `about`."""
+    found: list[Any] = []
+    while len(found) < count:
+        event = await telemetry.read()
+        if ".".join(event.event_parts).startswith(tuple(about.split())):
+            found.append(event)
+    return found
+
+
 @pytest.mark.req("NFR5.2.4")
 async def test_telemetry_tells_of_tools_in_names_that_snakepit_takes_and_obeys(tmp_path: Path) -> None:
     async with pooled(tmp_path) as worker:
         telemetry = await worker.join()
-        await worker.execute("echo", value=1)
-        events = [await telemetry.read() for _ in range(3)]
-        names = [".".join(event.event_parts) for event in events]
-        assert names == ["tool.execution.start", "tool.result_size", "tool.execution.stop"]
-        assert len({event.correlation_id for event in events}) == 1
-        assert events[2].measurements["duration"].int_value > 0
-        deny = pb.TelemetryEventFilter(deny=["tool.execution.*"])
+        asked = worker.asked("echo", {"value": 1})
+        asked.metadata["correlation_id"] = "c1"
+        await worker.stub.ExecuteTool(asked)
+        events = await events_of(telemetry, 5, "tool python.call")
+        assert [".".join(event.event_parts) for event in events] == [
+            "tool.execution.start",
+            "python.call.start",
+            "python.call.stop",
+            "tool.result_size",
+            "tool.execution.stop",
+        ]
+        assert {event.correlation_id for event in events} == {"c1"}
+        assert events[3].measurements["message_size"].int_value == 1
+        assert 0 < events[2].measurements["duration"].int_value < events[4].measurements["duration"].int_value
+        await worker.error(worker.asked("call", script({"raise": "lm_error", "message": "no luck"})))
+        (error,) = await events_of(telemetry, 1, "python.error.occurred")
+        assert (error.metadata["tool"], error.metadata["error_type"]) == ("call", "lm_error")
+        deny = pb.TelemetryEventFilter(deny=["tool.execution.*", "python.*"])
         await telemetry.write(pb.TelemetryControl(filter=deny))
         await worker.error(worker.asked("no.such", {}))
         names = []
         while names[-2:] != ["tool.result_size"] * 2:
             await worker.execute("echo", value=1)
             names.append(".".join((await telemetry.read()).event_parts))
+        telemetry.cancel()
+
+
+@pytest.mark.req("NFR5.2.4")
+async def test_telemetry_tells_what_the_worker_process_needs(tmp_path: Path) -> None:
+    async with pooled(tmp_path) as worker:
+        telemetry = await worker.join()
+        (event,) = await events_of(telemetry, 1, "python.memory.sampled")
+        assert event.measurements["rss_bytes"].int_value > 1_000_000
         telemetry.cancel()
 
 
@@ -286,11 +318,13 @@ async def test_tools_of_elixir_are_called_by_programs_and_ours_are_registered_wi
     async with pooled(tmp_path, tools={"add": add, "fail": fail}) as worker:
         await worker.join()
         told = await worker.beam.registered
-        assert (told.session_id, told.worker_id) == (worker.session, "pool_worker_1")
+        assert (told.session_id, told.worker_id) == (worker.session, f"pool_worker_1-{worker.process.pid}")
         assert {"predict", "bridge.endpoint", "session.open"} <= {tool.name for tool in told.tools}
         step = {"tool": "add", "arguments": {"a": 1, "b": 2}}
         answer = await worker.execute("call", **script(step))
         assert answer["outputs"]["tools"] == [{"session": worker.session, "sum": 3}]
+        worker.beam.sessions.clear()  # as one forgets a session that nobody used for an hour
+        assert (await worker.execute("call", **script(step)))["outputs"] == answer["outputs"]
         error = await worker.error(worker.asked("call", script({"tool": "fail"})))
         assert (error["type"], "no such city" in error["message"]) == ("tool_error", True)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,9 @@ from python_bridge.transports.grpc.snakepit.tools import Tool
 from python_bridge.transports.grpc.snakepit.values import read_any, write_any
 
 _REGISTER_S = 10.0
+_NAMES = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""Names that the BEAM registers: with any other among them it refuses them all."""
+_NO_SESSION = "not_found"
 
 
 def spec_of(tool: Tool, kind: Any = pb.ToolSpec) -> Any:
@@ -41,10 +45,15 @@ class Elixir:
         """Tell the BEAM of this worker's tools; a BEAM that does not want to know is no trouble."""
         if self._stub is None:
             return
-        registrations = [spec_of(tool, pb.ToolRegistration) for tool in tools]
+        registrations = [spec_of(tool, pb.ToolRegistration) for tool in tools if _NAMES.fullmatch(tool.name)]
         request = pb.RegisterToolsRequest(session_id=session, tools=registrations, worker_id=worker)
         with contextlib.suppress(grpc.aio.AioRpcError):
+            await self._open(session)
             await self._stub.RegisterTools(request, timeout=_REGISTER_S)
+
+    async def _open(self, session: str) -> None:
+        """Let the BEAM know the worker's session: it does not by itself, and forgets one that is not used for long."""
+        await self._stub.InitializeSession(pb.InitializeSessionRequest(session_id=session), timeout=_REGISTER_S)
 
     async def run_tool(self, session: str, name: str, arguments: dict[str, Any]) -> Any:
         """Run a tool that Elixir registered on the worker's session; cancelling this cancels the call.
@@ -58,6 +67,9 @@ class Elixir:
         request = pb.ExecuteElixirToolRequest(session_id=session, tool_name=name, parameters=parameters)
         try:
             response = await self._stub.ExecuteElixirTool(request)
+            if not response.success and response.error_message == _NO_SESSION:
+                await self._open(session)
+                response = await self._stub.ExecuteElixirTool(request)
         except grpc.aio.AioRpcError as error:
             raise _failed(name, f"{error.code().name}: {error.details()}") from None
         if not response.success:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.transports.direct import Exchange
 from python_bridge.transports.grpc.snakepit.elixir import Elixir, spec_of
+from python_bridge.transports.grpc.snakepit.samples import Samples
 from python_bridge.transports.grpc.snakepit.telemetry import Feed, Telemetry
 from python_bridge.transports.grpc.snakepit.tools import Parameter, Planned, Tool, check, passed_tool, tools_of
 from python_bridge.transports.grpc.snakepit.values import error_json, read_parameters, to_json, write_any
@@ -44,6 +45,7 @@ class Snakepit(BridgeServiceServicer):
         name: str,
     ) -> None:
         self.telemetry = Telemetry()
+        self._samples = Samples(self.telemetry, self._status)
         self._worker = worker
         self._elixir = elixir
         self._local = local
@@ -101,6 +103,7 @@ class Snakepit(BridgeServiceServicer):
         await context.send_initial_metadata(())
         feed = Feed()
         self.telemetry.feeds.add(feed)
+        self._samples.start()
 
         async def obey() -> None:
             async for message in request_iterator:
@@ -113,6 +116,10 @@ class Snakepit(BridgeServiceServicer):
         finally:
             obeying.cancel()
             self.telemetry.feeds.discard(feed)
+            self._samples.stop()
+
+    async def _status(self) -> dict[str, Any]:
+        return await (await self._worker()).ask("worker/status", {}, {}).answer
 
     def _keep(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -128,11 +135,13 @@ class Snakepit(BridgeServiceServicer):
     async def ExecuteTool(self, request: pb.ExecuteToolRequest, context: Any) -> pb.ExecuteToolResponse:  # noqa: N802
         started = time.monotonic()
         try:
-            async with self._told(request) as correlation:
-                result = await self._run(request, context)
+            with self._told(request) as correlation:
+                result = await self._run(request, context, correlation)
                 response = _response(result)
                 size = len(response.result.value) + len(response.binary_result)
-                self.telemetry.tell("tool.result_size", {"bytes": size}, {"tool": request.tool_name}, correlation)
+                self.telemetry.tell(
+                    "tool.result_size", {"message_size": size}, {"tool": request.tool_name}, correlation
+                )
         except Exception as exception:
             error = to_bridge_error(exception, request.tool_name)
             response = pb.ExecuteToolResponse(success=False, error_message=error_json(error, request.tool_name))
@@ -140,16 +149,16 @@ class Snakepit(BridgeServiceServicer):
         response.execution_time_ms = int((time.monotonic() - started) * 1000)
         return response
 
-    async def _run(self, request: pb.ExecuteToolRequest, context: Any) -> Any:
+    async def _run(self, request: pb.ExecuteToolRequest, context: Any, correlation: str) -> Any:
         if (local := self._local.get(request.tool_name)) is not None:
             return await local[1]()
-        async with self._asked(request, context, stream=False) as (_, exchange):
+        async with self._asked(request, context, correlation, stream=False) as (_, exchange):
             result = await exchange.answer
         return result["value"] if request.tool_name == "echo" else result
 
     async def ExecuteStreamingTool(self, request: pb.ExecuteToolRequest, context: Any) -> None:  # noqa: N802
         try:
-            async with self._told(request) as correlation:
+            with self._told(request) as correlation:
                 await self._stream(request, context, correlation)
         except grpc.aio.AbortError:
             raise
@@ -159,9 +168,9 @@ class Snakepit(BridgeServiceServicer):
 
     async def _stream(self, request: pb.ExecuteToolRequest, context: Any, correlation: str) -> None:
         if request.tool_name in self._local:
-            result, count = await self._run(request, context), 0
+            result, count = await self._run(request, context, correlation), 0
         else:
-            async with self._asked(request, context, stream=True) as (link, exchange):
+            async with self._asked(request, context, correlation, stream=True) as (link, exchange):
                 count = 0
                 while (item := await exchange.events.get()) is not None:
                     await context.write(_chunk(correlation, count, item[1], final=False))
@@ -172,16 +181,18 @@ class Snakepit(BridgeServiceServicer):
 
     @asynccontextmanager
     async def _asked(
-        self, request: pb.ExecuteToolRequest, context: Any, *, stream: bool
+        self, request: pb.ExecuteToolRequest, context: Any, correlation: str, *, stream: bool
     ) -> AsyncIterator[tuple[WorkerLink, Exchange]]:
         """Ask the worker; whoever leaves before the answer is there cancels the work."""
         planned = await self._planned(request, context, stream)
         link = await self._worker()
-        exchange = link.ask(planned.method, planned.params, planned.meta)
-        try:
-            yield link, exchange
-        finally:
-            link.cancel(exchange)
+        about = {"tool": request.tool_name, "operation": planned.method}
+        with self.telemetry.span("python.call", about, correlation):
+            exchange = link.ask(planned.method, planned.params, planned.meta)
+            try:
+                yield link, exchange
+            finally:
+                link.cancel(exchange)
 
     async def _planned(self, request: pb.ExecuteToolRequest, context: Any, stream: bool) -> Planned:
         values = read_parameters(request.parameters, request.binary_parameters)
@@ -202,22 +213,20 @@ class Snakepit(BridgeServiceServicer):
         tool = self._tools[name] = passed_tool(name)
         return tool
 
-    @asynccontextmanager
-    async def _told(self, request: pb.ExecuteToolRequest) -> AsyncIterator[str]:
+    @contextmanager
+    def _told(self, request: pb.ExecuteToolRequest) -> Iterator[str]:
         """Tell of the begin and the end of a tool."""
         self._calls += 1
         correlation = request.metadata.get("correlation_id") or f"{self._name}-{self._calls}"
-        started, about = time.monotonic_ns(), {"tool": request.tool_name, "worker": self._name}
-        self.telemetry.tell("tool.execution.start", {"system_time": time.time_ns()}, about, correlation)
+        about = {"tool": request.tool_name}
         try:
-            yield correlation
-        except BaseException as exception:
-            kind = exception.kind if isinstance(exception, BridgeError) else type(exception).__name__
-            spent = {"duration": time.monotonic_ns() - started}
-            self.telemetry.tell("tool.execution.exception", spent, {**about, "kind": kind}, correlation)
+            with self.telemetry.span("tool.execution", about, correlation):
+                yield correlation
+        except Exception as exception:
+            kind = exception.kind if isinstance(exception, BridgeError) else "internal"
+            about["error_type"] = kind
+            self.telemetry.tell("python.error.occurred", {"count": 1}, about, correlation)
             raise
-        spent = {"duration": time.monotonic_ns() - started}
-        self.telemetry.tell("tool.execution.stop", spent, about, correlation)
 
 
 def _local_tool(name: str, description: str) -> Tool:

@@ -5,10 +5,12 @@ import fnmatch
 import random
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from python_bridge._proto import snakepit_bridge_pb2 as pb
+from python_bridge.errors import BridgeError
 
 NAMES = frozenset(
     {
@@ -93,6 +95,20 @@ class Telemetry:
         )
         for feed in wanted:
             feed.put(event)
+
+    @contextmanager
+    def span(self, name: str, metadata: dict[str, str], correlation: str) -> Iterator[None]:
+        """Tell of the begin and the end of something: `.start`, and `.stop` or `.exception`. Times are ns."""
+        started = time.monotonic_ns()
+        self.tell(f"{name}.start", {"count": 1, "system_time": time.time_ns()}, metadata, correlation)
+        try:
+            yield
+        except BaseException as exception:
+            kind = exception.kind if isinstance(exception, BridgeError) else type(exception).__name__
+            spent = {"count": 1, "duration": time.monotonic_ns() - started}
+            self.tell(f"{name}.exception", spent, {**metadata, "kind": kind}, correlation)
+            raise
+        self.tell(f"{name}.stop", {"count": 1, "duration": time.monotonic_ns() - started}, metadata, correlation)
 
 
 def _value(value: float) -> Any:
