@@ -3,7 +3,6 @@
 `ServerConnection` and `ClientConnection` (in `server` and `client`) add what differs between the two ends.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -39,6 +38,9 @@ class State(Enum):
     READY = "ready"
     DRAINING = "draining"
     CLOSED = "closed"
+
+
+_CLOSED = State.CLOSED  # members are looked up by name, which every message would pay for
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Connection:
         self.in_flight: dict[int, InFlight] = {}
         self.asked: dict[int, str] = {}
         self._decoder = FrameDecoder(max_frame_bytes)
-        self._output: deque[bytes] = deque()
+        self._output: list[bytes] = []
         self._next_id = 1
 
     # -- reading ----------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ class Connection:
         """Take what was read; return what happened. Answers to what cannot be read are queued by themselves."""
         events: list[Event] = []
         for item in self._decoder.feed(data):
-            if self.state is State.CLOSED:
+            if self.state is _CLOSED:
                 break
             if type(item) is bytes:
                 self._receive_body(item, events)
@@ -136,7 +138,13 @@ class Connection:
         except BridgeError as error:
             self._receive_unreadable(body, error, events)
             return
-        event = self._receive_message(message)
+        kind = type(message)
+        if kind is Request:
+            event = self._receive_request(message)  # pyright: ignore[reportArgumentType]
+        elif kind is Response:
+            event = self._receive_response(message)  # pyright: ignore[reportArgumentType]
+        else:
+            event = self._receive_notification(message)  # pyright: ignore[reportArgumentType]
         if event is not None:
             events.append(event)
 
@@ -154,14 +162,6 @@ class Connection:
                 events.append(Response(known[0], error=lost_result(error)))
             return
         self._receive_malformed(MalformedMessage(error.message, known and known[0], error.kind))
-
-    def _receive_message(self, message: Request | Notification | Response) -> Event | None:
-        kind = type(message)
-        if kind is Request:
-            return self._receive_request(message)  # pyright: ignore[reportArgumentType]
-        if kind is Response:
-            return self._receive_response(message)  # pyright: ignore[reportArgumentType]
-        return self._receive_notification(message)  # pyright: ignore[reportArgumentType]
 
     def _receive_request(self, request: Request) -> Event | None:
         if request.id in self.in_flight:
@@ -265,9 +265,8 @@ class Connection:
 
     def take_output(self) -> bytes:
         """Return all bytes to send; they count as sent from now on."""
-        output = b"".join(self._output)
-        self._output.clear()
-        return output
+        output, self._output = self._output, []
+        return b"".join(output)
 
     def _send(self, message: dict[str, Any], encoding: Encoding) -> None:
         body = encode_body(message, encoding, self.limits)

@@ -91,7 +91,7 @@ def parse_message(value: Any, encoding: Encoding = "json") -> Message:
     if "result" in message or "error" in message:
         return _parse_response(message)
     request_id = message.get("id")
-    valid_id = _is_id(request_id)
+    valid_id = type(request_id) is int and 0 <= request_id <= MAX_ID
     if message.get("jsonrpc") != "2.0":
         raise MalformedMessage('a message must have "jsonrpc": "2.0"', request_id if valid_id else None)
     method = message.get("method")
@@ -156,14 +156,15 @@ def parse_meta(value: Any, request_id: int | None = None) -> Meta:
         raise MalformedMessage("params._meta must be a map", request_id)
     members = cast("dict[str, Any]", value)
     meta = Meta()
-    for name, (kind, wanted) in _META_TYPES.items():
-        member = members.get(name)
-        if member is None:
+    for name, member in members.items():
+        if member is None or (known := _META_TYPES.get(name)) is None:
             continue
+        kind, wanted = known
         if type(member) is not kind or (kind is int and member < 0):
             raise MalformedMessage(f"params._meta.{name} must be {wanted}, it is {member!r}", request_id)
         setattr(meta, name, member)
-    meta.credit = min(meta.credit, MAX_CREDIT)
+    if meta.credit > MAX_CREDIT:
+        meta.credit = MAX_CREDIT
     return meta
 
 

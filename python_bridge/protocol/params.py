@@ -52,17 +52,24 @@ def read_params(cls: type[T], params: dict[str, Any], where: str) -> T:
         BridgeError: `invalid_request` when a member is missing, unknown or of the wrong type.
     """
     known = _params_of(cls)
+    if not known and not params:
+        return cls()
     for name, value in params.items():
         if (param := known.get(name)) is None:
             raise BridgeError("invalid_request", f"{where} does not know {name!r}; {_known(known)}")
-        if not _fits(value, param):
+        if type(value) is not param.kind and not _fits(value, param):
             text = f"{name} of {where} must be {_NAMES[param.kind]}, it is {_name_of(value)}"
             raise BridgeError("invalid_request", text)
+    if len(params) < len(known):
+        _refuse_missing(known, params, where)
+    return cls(**params)
+
+
+def _refuse_missing(known: dict[str, _Param], params: dict[str, Any], where: str) -> None:
     for param in known.values():
         if param.required and param.name not in params:
             text = f"{where} lacks {param.name} ({_NAMES[param.kind]}); {_known(known)}"
             raise BridgeError("invalid_request", text)
-    return cls(**params)
 
 
 def _fits(value: Any, param: _Param) -> bool:

@@ -11,6 +11,7 @@ from python_bridge.wire.codec import ENCODINGS
 from python_bridge.wire.frames import GARBAGE_LENGTH
 
 MIN_PEER_FRAME_BYTES = 4096  # any error must fit
+_READY = State.READY
 
 
 class ServerConnection(Connection):
@@ -23,7 +24,9 @@ class ServerConnection(Connection):
     _greeted = False
 
     def _receive_request(self, request: Request) -> Event | None:
-        event = super()._receive_request(request)
+        event = Connection._receive_request(self, request)
+        if self.state is _READY and request.method != "initialize":  # nearly always, and so without a call
+            return event
         if event is None or (refusal := self._refusal(request.method)) is None:
             return event
         self.fail(request.id, refusal)

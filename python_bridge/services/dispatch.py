@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.messages import Request
@@ -29,6 +29,10 @@ class Way(Enum):
     CONTROL = "at once, in every state"
     INLINE = "at once when the engine is ready: it neither waits nor streams"
     WORK = "in a task of its own"
+
+
+# Members are looked up by name each time; the way of every request is too short for that.
+_CONTROL, _INLINE = Way.CONTROL, Way.INLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +127,28 @@ class Dispatcher:
     def handle(self, conversation: Conversation, request: Request) -> None:
         """Answer a request, or start the work on it."""
         try:
-            if request.method == "initialize":
+            operation = self._operations.get(request.method)
+            if operation is not None:
+                self._handle(conversation, request, operation)
+            elif request.method == "initialize":
                 self._initialize(conversation, request)
             else:
-                self._handle(conversation, request)
+                known = ", ".join(self.methods())
+                raise BridgeError("not_found", f"no method {request.method[:80]!r}; known are {known}")
         except Exception as exception:
             error = to_bridge_error(exception, request.method, debug=self.settings.debug)
             conversation.connection.fail(request.id, error)
 
-    def _handle(self, conversation: Conversation, request: Request) -> None:
-        operation = self._operations.get(request.method)
-        if operation is None:
-            known = ", ".join(self.methods())
-            raise BridgeError("not_found", f"no method {request.method[:80]!r}; known are {known}")
+    def _handle(self, conversation: Conversation, request: Request, operation: Operation) -> None:
         params = read_params(operation.params, request.params, request.method)
         if request.meta.deadline_ms == 0:
             raise BridgeError("timeout", f"{request.method} came with a deadline of 0 ms; no work was started")
-        if operation.way is Way.CONTROL:
+        if operation.way is _CONTROL:
             conversation.connection.respond(request.id, operation.handler(conversation, params))
             return
-        self._check_admission(request.method)
-        if operation.way is Way.INLINE and self.ready.done():
+        if self._failure is not None or self.life.ending:
+            self._refuse(request.method)
+        if operation.way is _INLINE and self.ready.done():
             conversation.connection.respond(request.id, operation.handler(conversation, params))
         else:
             self._start(conversation, request, operation, params)
@@ -152,11 +157,10 @@ class Dispatcher:
         """Return the names of all methods."""
         return sorted(["initialize", *self._operations])
 
-    def _check_admission(self, method: str) -> None:
+    def _refuse(self, method: str) -> NoReturn:
         if self._failure is not None:
             raise self._failure
-        if self.draining:
-            raise BridgeError("overloaded", f"{method} came while the worker drains; send it to another worker")
+        raise BridgeError("overloaded", f"{method} came while the worker drains; send it to another worker")
 
     def _start(self, conversation: Conversation, request: Request, operation: Operation, params: Any) -> None:
         self.admission.check(len(self.pending))

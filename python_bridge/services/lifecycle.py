@@ -33,6 +33,7 @@ class Lifecycle:
     """The phase of one worker.
 
     Attributes:
+        ending: whether new work is refused; every request asks.
         reason: why it drains or stopped: ``"shutdown"``, ``"signal"``, ``"memory"``, …; ``None`` before that.
         since: `time.monotonic()` of the last change.
     """
@@ -40,6 +41,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.phase = Phase.BOOT
         self.reason: str | None = None
+        self.ending = False
         self.since = time.monotonic()
 
     def advance(self, phase: Phase, reason: str | None = None) -> bool:
@@ -47,15 +49,11 @@ class Lifecycle:
         if phase not in _NEXT[self.phase]:
             return False
         self.phase = phase
+        self.ending = phase in (Phase.DRAINING, Phase.STOPPED)
         self.since = time.monotonic()
         if self.reason is None:
             self.reason = reason
         return True
-
-    @property
-    def ending(self) -> bool:
-        """Whether new work is refused."""
-        return self.phase in (Phase.DRAINING, Phase.STOPPED)
 
 
 __all__ = ["EXIT_OK", "EXIT_RECYCLE", "Lifecycle", "Phase"]

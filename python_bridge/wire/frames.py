@@ -59,7 +59,7 @@ class FrameDecoder:
         events: list[bytes | FrameFault] = []
         if self.closed:
             return events
-        offset = self._finish_pending(data, events)
+        offset = self._finish_pending(data, events) if self._skip or self._body is not None else 0
         if offset and offset == len(data):
             return events
         if self._head:
@@ -77,12 +77,12 @@ class FrameDecoder:
             taken = min(self._skip, len(data))
             self._skip -= taken
             return taken
-        if self._body is None:
+        if (body := self._body) is None:
             return 0
-        taken = min(self._length - len(self._body), len(data))
-        self._body += memoryview(data)[:taken]
-        if len(self._body) == self._length:
-            events.append(bytes(self._body))
+        taken = min(self._length - len(body), len(data))
+        body += memoryview(data)[:taken]
+        if len(body) == self._length:
+            events.append(bytes(body))
             self._body = None
         return taken
 
