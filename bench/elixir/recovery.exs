@@ -1,4 +1,5 @@
-# P9: kill -9 of a worker with 64 calls in flight, until the pool has all of its workers again: forks against fresh processes.
+# P9: kill -9 of a worker with 64 calls in flight, until the pool has all of its workers again: as pools start by
+# default (forks), against fresh processes.
 Code.require_file("support.exs", __DIR__)
 
 program = DSPex.Predict.new("context, question -> answer")
@@ -33,8 +34,8 @@ end
 
 # Each kill is one by itself: the back-off begins anew after each.
 pool = [workers: 2, lm: "offline/extractive", backoff_reset: 1]
-forks = Bench.start_instance([name: Bench.Forks, start: :fork_server] ++ pool)
-fresh = Bench.start_instance([name: Bench.Fresh] ++ pool)
+forks = Bench.start_instance([name: Bench.Forks] ++ pool)
+fresh = Bench.start_instance([name: Bench.Fresh, start: :fresh] ++ pool)
 {ours, baseline} = Bench.paired(5, fn -> recover.(forks) end, fn -> recover.(fresh) end)
 
 Bench.report(

@@ -159,7 +159,8 @@ defmodule DSPex do
 
   @doc """
   What is known of an instance without asking any worker: for each pool its workers with state, process id, versions and
-  load, the cause where one can't start, and the length of the queue.
+  load, how they start (`:fork_server`, `:fresh`, or `:given` by a transport), the cause where one can't, and the length of
+  the queue.
   """
   @spec info(atom) :: {:ok, map} | {:error, Error.t()}
   def info(instance \\ DSPex) do
@@ -370,7 +371,15 @@ defmodule DSPex do
       end
 
     cause = Enum.find_value(workers, fn worker -> if worker.state == :down, do: worker.cause end)
-    %{workers: workers, size: Pool.Slots.size(row.slots), queued: Pool.Slots.waiting(row.slots), cause: cause}
+    start = DSPex.Worker.StartMode.get(table, pool)
+
+    %{
+      workers: workers,
+      size: Pool.Slots.size(row.slots),
+      queued: Pool.Slots.waiting(row.slots),
+      start: start,
+      cause: cause
+    }
   end
 
   defp alive?(instance, pool, %{state: :ready, index: index}, timeout),

@@ -44,9 +44,8 @@ def preload(settings: Settings) -> None:
     asyncio.run(once())
     if (threads := threading.enumerate()) != [threading.main_thread()]:
         names = ", ".join(thread.name for thread in threads)
-        raise BridgeError(
-            "unavailable", f"the fork server has threads after its imports ({names}); start fresh workers"
-        )
+        text = f"the fork server has threads after its imports ({names}); start fresh workers"
+        raise BridgeError("unavailable", text, details={"start": "fresh"})
 
 
 def run_child(settings: Settings, listener: socket.socket) -> object:

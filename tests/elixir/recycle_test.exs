@@ -126,7 +126,7 @@ defmodule DSPex.RecycleTest do
 
   @tag req: ["FR2.1.3", "NFR2.1.2", "NFR3.2.1"]
   test "a process above max_rss is killed and replaced" do
-    pool = [workers: 1, start: :fresh, settings: [engine: "scripted"], ping_interval: 50, max_rss: 1_048_576]
+    pool = [workers: 1, settings: [engine: "scripted"], ping_interval: 50, max_rss: 1_048_576]
     start_supervised!({DSPex, name: __MODULE__.Rss, pools: [default: pool]})
     test = self()
     DSPex.Telemetry.attach(__MODULE__.Rss, [:dspex, :worker, :down], &__MODULE__.down/4, test)
@@ -139,33 +139,41 @@ defmodule DSPex.RecycleTest do
   def down(_event, _measurements, %{instance: __MODULE__.Rss, reason: reason}, test), do: send(test, {:down, reason})
   def down(_event, _measurements, _metadata, _test), do: :ok
 
-  @tag req: ["FR2.1.3", "NFR2.1.1", "NFR2.1.2"], timeout: 120_000
-  test "a real worker that reaches its number of calls drains, ends with 75, and no call is lost" do
-    test = self()
-    pool = [workers: 1, start: :fresh, lm: "offline/extractive", settings: [monitor_ms: 50], max_calls: 5]
-    start_supervised!({DSPex, name: __MODULE__.Calls, pools: [default: pool]})
-    :ok = DSPex.await_ready(__MODULE__.Calls)
-    DSPex.Telemetry.attach(__MODULE__.Calls, [:dspex, :worker, :draining], &__MODULE__.recycled/4, test)
-    on_exit(fn -> DSPex.Telemetry.detach(__MODULE__.Calls) end)
+  for start <- [:fresh, :fork_server] do
+    @tag req: ["FR2.1.3", "NFR2.1.1", "NFR2.1.2"], timeout: 120_000
+    test "a real worker (#{start}) that reaches its number of calls drains, ends with 75, and no call is lost" do
+      instance = Module.concat(__MODULE__, "Calls#{unquote(start)}")
+      pool = [workers: 1, start: unquote(start), lm: "offline/extractive", settings: [monitor_ms: 50], max_calls: 5]
+      start_supervised!({DSPex, name: instance, pools: [default: pool]})
+      :ok = DSPex.await_ready(instance)
 
-    assert until_recycled(0) >= 5
-    assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: __MODULE__.Calls, timeout: 60_000)
+      for event <- [:draining, :down],
+          do:
+            DSPex.Telemetry.attach({instance, event}, [:dspex, :worker, event], &__MODULE__.told/4, {self(), instance})
+
+      on_exit(fn -> for event <- [:draining, :down], do: DSPex.Telemetry.detach({instance, event}) end)
+
+      # The first call is three requests: the program has to be put.
+      assert until_recycled(instance, 0) >= 3
+      assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: instance, timeout: 60_000)
+      assert_receive {:down, "the worker was lost: the process ended with exit status 75"}, 60_000
+    end
   end
 
-  defp until_recycled(count) do
-    assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: __MODULE__.Calls, timeout: 60_000)
-    receive(do: ({:recycled, "calls"} -> count + 1), after: (20 -> until_recycled(count + 1)))
+  defp until_recycled(instance, count) do
+    assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: instance, timeout: 60_000)
+    receive(do: ({:draining, "calls"} -> count + 1), after: (20 -> until_recycled(instance, count + 1)))
   end
 
-  def recycled(_event, _measurements, %{instance: __MODULE__.Calls, reason: reason}, test),
-    do: send(test, {:recycled, reason})
+  def told([:dspex, :worker, event], _measurements, %{instance: instance, reason: reason}, {test, instance}),
+    do: send(test, {event, reason})
 
-  def recycled(_event, _measurements, _metadata, _test), do: :ok
+  def told(_event, _measurements, _metadata, _config), do: :ok
 
   @tag req: ["FR2.1.1", "FR2.1.2", "FR2.1.3"], timeout: 120_000
   test "nice and the LMs of a pool reach its worker; the file goes with the pool" do
     lms = [default: [model: "offline/extractive"], spare: [model: "offline/extractive", api_key_env: "NO_SUCH_KEY"]]
-    pool = [workers: 1, start: :fresh, lms: lms, nice: 3]
+    pool = [workers: 1, lms: lms, nice: 3]
     instance = __MODULE__.Lms
     start_supervised!({DSPex, name: instance, pools: [default: pool]})
     :ok = DSPex.await_ready(instance, 120_000)

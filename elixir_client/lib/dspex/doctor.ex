@@ -18,7 +18,7 @@ defmodule DSPex.Doctor do
   """
 
   @doc """
-  Runs the checks. Options: those of a pool that find Python (`:python`, `:env`, …), and `:worker`, `false` to leave out the
+  Runs the checks. Options: those of a pool that find Python (`:python`, `:env`, …) and start it (`:start`), and `:worker`, `false` to leave out the
   check that starts one.
   """
   @spec checks(keyword) :: [check]
@@ -121,14 +121,21 @@ defmodule DSPex.Doctor do
   # The whole way once: process, handshake, dspy, a call that needs no network.
   defp worker(options) do
     name = Module.concat(__MODULE__, "Instance#{System.unique_integer([:positive])}")
-    pool = options |> Keyword.take([:python, :env, :cd, :args]) |> Keyword.merge(workers: 1, lm: "offline/extractive")
+
+    pool =
+      options
+      |> Keyword.take([:python, :env, :cd, :args, :start])
+      |> Keyword.merge(workers: 1, lm: "offline/extractive")
+
     started = System.monotonic_time(:millisecond)
 
     case DSPex.Instance.start_link(name: name, pools: [default: pool]) do
       {:ok, supervisor} ->
         outcome = call(name)
+        ms = System.monotonic_time(:millisecond) - started
+        {:ok, %{default: %{start: start}}} = DSPex.info(name)
         Supervisor.stop(supervisor)
-        told(outcome, System.monotonic_time(:millisecond) - started)
+        told(outcome, ms, start)
 
       {:error, reason} ->
         failed("a worker", inspect(reason, limit: 5), "see the log above")
@@ -140,18 +147,22 @@ defmodule DSPex.Doctor do
     DSPex.Caller.call(DSPex.Predict.new("context, question -> answer"), inputs, instance: name, implementation: :python)
   end
 
-  defp told({:ok, prediction}, ms) do
+  defp told({:ok, prediction}, ms, start) do
     answered? = prediction["answer"] =~ "38 metres"
 
     verdict(
       answered?,
       "a worker",
-      "started and answered in #{ms} ms",
+      "started and answered in #{ms} ms#{how(start)}",
       "the offline LM gave another answer; please report it"
     )
   end
 
-  defp told({:error, %Error{} = error}, _ms), do: failed("a worker", error.message, error.hint || "see the log above")
+  defp told({:error, %Error{} = error}, _ms, _start),
+    do: failed("a worker", error.message, error.hint || "see the log above")
+
+  defp how(:fork_server), do: ", forked by a fork server"
+  defp how(:fresh), do: ", as a fresh process"
 
   defp verdict(true, name, found, _fix), do: %{name: name, status: :ok, found: found, fix: nil}
   defp verdict(false, name, found, fix), do: failed(name, found, fix)

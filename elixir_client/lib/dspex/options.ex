@@ -19,9 +19,11 @@ defmodule DSPex.Options do
     cd: [type: :text, doc: "its working folder"],
     transport: [type: :transport, doc: "`{module, options}` of a transport, in the place of a process"],
     start: [
-      type: {:in, [:fresh, :fork_server]},
-      default: :fresh,
-      doc: "how its processes start: each by itself, or as forks of one that has loaded dspy"
+      type: {:in, [:auto, :fork_server, :fresh]},
+      default: :auto,
+      doc:
+        "how its processes start: as forks of one that has loaded dspy, each by itself, or the first of these that works " <>
+          "(forks on Linux)"
     ],
     encoding: [type: {:in, [:json, :msgpack]}, default: :json, doc: "encoding of envelopes"],
     max_in_flight: [type: {:integer, 1, 100_000}, default: 256, doc: "calls at once on one worker"],

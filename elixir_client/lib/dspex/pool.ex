@@ -22,6 +22,7 @@ defmodule DSPex.Pool do
   alias DSPex.Telemetry
   alias DSPex.Worker
   alias DSPex.Worker.ForkServer
+  alias DSPex.Worker.StartMode
 
   @most_workers 128
 
@@ -125,7 +126,7 @@ defmodule DSPex.Pool do
       |> Map.merge(%{slots: slots, name: queue})
 
     fork_server =
-      if config.start == :fork_server,
+      if StartMode.put(config, StartMode.of(config)) == :fork_server,
         do: Module.concat([config.instance, "ForkServer", Macro.camelize(Atom.to_string(config.pool))])
 
     config = Map.merge(config, %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers})

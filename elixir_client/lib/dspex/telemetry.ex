@@ -11,6 +11,7 @@ defmodule DSPex.Telemetry do
   | `[:dspex, :stream, :stop]` | `duration`, `events` | those, and `result` (`:ok`, `:halted` or the error's reason) |
   | `[:dspex, :pool, :queue]` | `length` | `instance`, `pool` |
   | `[:dspex, :pool, :resize]` | `from`, `to` | `instance`, `pool` |
+  | `[:dspex, :pool, :fallback]` | `count` | `instance`, `pool`, `from`, `to`, `reason` |
   | `[:dspex, :breaker, :open]`, `:half_open`, `:close` | `failures` | `instance`, `pool`, `lm` (nil: of the pool), `cause` |
   | `[:dspex, :worker, :up]` | `boot_ms` | `instance`, `pool`, `worker`, `os_pid` |
   | `[:dspex, :worker, :down]` | `in_flight`, `uptime_ms` | those, and `reason` (text) |

@@ -22,6 +22,7 @@ defmodule DSPex.Worker do
   alias DSPex.Error
   alias DSPex.Policy.Backoff
   alias DSPex.Protocol.Connection
+  alias DSPex.Transport.Socket
   alias DSPex.Worker.Call
   alias DSPex.Worker.Crash
   alias DSPex.Worker.Diagnosis
@@ -195,9 +196,13 @@ defmodule DSPex.Worker do
   defp event(:info, :retire, _state, data), do: {:stop, data}
 
   defp event(:info, {:forked, ref, {:ok, child}}, :forking, %{fork: ref} = data),
-    do: connect(data, DSPex.Transport.Socket, unix: child.socket, token: child.token, os_pid: child.pid)
+    do: connect(data, Socket, unix: child.socket, token: child.token, forked: child.pid)
 
   defp event(:info, {:forked, ref, {:error, error}}, :forking, %{fork: ref} = data), do: retry_later(data, error)
+
+  defp event(:info, {:forked, ref, :fresh}, :forking, %{fork: ref} = data),
+    do: start(%{data | config: %{data.config | fork_server: nil}})
+
   defp event(:info, {:forked, _ref, _outcome}, _state, data), do: {:keep, data}
   defp event(:info, {:cause, _ref, _error}, :ready, data), do: {:keep, %{data | diagnosis: nil}}
   defp event(:info, {:cause, _ref, error}, _state, data), do: {:keep, explain(data, error)}
@@ -502,7 +507,7 @@ defmodule DSPex.Worker do
     uptime = milliseconds(data.ready_at)
     measurements = %{in_flight: map_size(data.calls), uptime_ms: uptime, grace_ms: grace}
     Notices.emit(data.config, data.info, :draining, measurements, %{reason: params["reason"]})
-    data = Place.put(data, :draining)
+    data = Place.put(%{data | transport: Socket.expect_end(data.transport)}, :draining)
     successor = Map.merge(data.config, %{delay: Ending.delay(uptime), generation: data.generation})
 
     Task.Supervisor.start_child(data.config.task_supervisor, fn ->

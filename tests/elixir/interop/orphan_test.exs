@@ -5,29 +5,41 @@ defmodule DSPex.Interop.OrphanTest do
   alias DSPex.Test.Os
   alias DSPex.Test.Wait
 
-  @moduletag timeout: 180_000
+  @moduletag timeout: 300_000
+  @promise_ms 1_000
+  @tries 3
 
-  for start <- [:fresh, :fork_server] do
+  for {how, options} <- [default: [], fresh: [start: :fresh]] do
     @tag req: ["NFR2.1.1", "OWN-1"]
-    test "kill -9 of the BEAM leaves no Python process of a pool that starts by #{start}" do
-      beam = beam(unquote(start))
-      {pid, workers} = pids(beam)
-      python = Enum.uniq(workers ++ children(pid))
-      assert length(workers) == 2
-      assert Enum.all?(workers, &(not Os.gone?(&1)))
-      {_output, 0} = Os.signal("KILL", pid)
-      # The promise is one second; a busy machine gets more.
-      Wait.eventually(fn ->
-        with [_left | _] = left <- Enum.reject(python, &Os.gone?/1), do: {:error, left}, else: ([] -> :ok)
-      end)
+    test "kill -9 of the BEAM leaves no Python process after a second (start: #{how})" do
+      assert Enum.any?(1..@tries, fn _try -> all_gone_in_time?(unquote(options)) end),
+             "processes lived for more than #{@promise_ms} ms, #{@tries} times"
     end
   end
 
+  # None may stay for good. One that was late may have had no processor: it is tried again.
+  defp all_gone_in_time?(options) do
+    {pid, workers} = options |> beam() |> pids()
+    python = Enum.uniq(workers ++ children(pid))
+    assert length(workers) == 2
+    # A fork server is one more.
+    assert options != [] or length(python) > 2
+    assert Enum.all?(workers, &(not Os.gone?(&1)))
+    {_output, 0} = Os.signal("KILL", pid)
+    killed = System.monotonic_time(:millisecond)
+
+    Wait.eventually(fn ->
+      with [_left | _] = left <- Enum.reject(python, &Os.gone?/1), do: {:error, left}, else: ([] -> :ok)
+    end)
+
+    System.monotonic_time(:millisecond) - killed <= @promise_ms
+  end
+
   # A second BEAM with a pool of its own, which tells its process ids and then waits to be killed.
-  defp beam(start) do
+  defp beam(options) do
     code = """
     {:ok, _apps} = Application.ensure_all_started(:dspex)
-    pool = [workers: 2, start: #{inspect(start)}, lm: "offline/extractive"]
+    pool = [workers: 2, lm: "offline/extractive"] ++ #{inspect(options)}
     {:ok, _pid} = DSPex.start_link(name: Orphans, pools: [default: pool])
     :ok = DSPex.await_ready(Orphans, 120_000)
     {:ok, %{default: %{workers: workers}}} = DSPex.info(Orphans)

@@ -19,7 +19,8 @@ defmodule DSPex.Transport.SocketTest do
 
   @tag req: ["FR2.2.3", "FR2.1.4"]
   test "a worker on a Unix socket is reached, lost with its process, and found again" do
-    path = Path.join(System.tmp_dir!(), "dspex-#{System.unique_integer([:positive])}.sock")
+    path = Path.join(System.tmp_dir!(), "dspex-#{System.pid()}-#{System.unique_integer([:positive])}.sock")
+    on_exit(fn -> File.rm(path) end)
     instance = start(:Unix, unix: path)
     assert {:error, %Error{reason: :unavailable, message: message}} = DSPex.await_ready(instance)
     assert message =~ "no worker listens on #{path}"

@@ -7,8 +7,12 @@ defmodule DSPex.Worker.Diagnosis do
 
   @doc "The cause as an error of the closed set. Runs Python; not for the owner's process."
   @spec cause(keyword, String.t()) :: Error.t()
-  def cause(config, reason) do
-    if config[:command], do: unavailable(reason), else: ask(config, reason)
+  def cause(config, reason), do: config |> find(reason) |> elem(1)
+
+  @doc "The same with where it lies: `:sound` when Python itself and its packages are as they should be, else `:unsound`."
+  @spec find(keyword, String.t()) :: {:sound | :unsound, Error.t()}
+  def find(config, reason) do
+    if config[:command], do: {:unsound, unavailable(reason)}, else: ask(config, reason)
   end
 
   defp ask(config, reason) do
@@ -19,14 +23,17 @@ defmodule DSPex.Worker.Diagnosis do
       options = [stderr_to_stdout: true, env: launch[:env]] ++ Keyword.take(launch, [:cd])
 
       case System.cmd(launch[:executable], ["-c", code], options) do
-        {_output, 0} -> unavailable(reason)
-        {output, _status} -> unavailable("#{reason}: #{last_line(output)}#{advice(output, launch[:executable])}")
+        {_output, 0} ->
+          {:sound, unavailable(reason)}
+
+        {output, _status} ->
+          {:unsound, unavailable("#{reason}: #{last_line(output)}#{advice(output, launch[:executable])}")}
       end
     else
-      {:error, error} -> error
+      {:error, error} -> {:unsound, error}
     end
   rescue
-    error in [ErlangError, ArgumentError] -> unavailable("#{reason}: #{Exception.message(error)}")
+    error in [ErlangError, ArgumentError] -> {:unsound, unavailable("#{reason}: #{Exception.message(error)}")}
   end
 
   defp last_line(output), do: output |> String.split("\n", trim: true) |> List.last("no output") |> String.slice(0, 500)

@@ -3,8 +3,10 @@ defmodule DSPex.Worker.ForkServer do
   The owner of a pool's fork server: a Python process that imports dspy once and forks workers in milliseconds
   (`proto/PROTOCOL.md`, section 10).
 
-  An owner of a worker asks with `fork/3` and gets `{:forked, ref, {:ok, child}}` or `{:forked, ref, {:error, error}}`. A
-  child whose owner dies is killed here: a worker on a socket does not end with its connection.
+  An owner of a worker asks with `fork/3` and gets `{:forked, ref, {:ok, child}}` or `{:forked, ref, {:error, error}}`; or
+  `{:forked, ref, :fresh}` where the pool's option `start` is `:auto` and a fork server cannot start here: then for good. A
+  child whose owner dies is killed here: a worker on a socket does not end with its connection. How a child ended is told to
+  its owner's socket (`DSPex.Transport.Socket`).
   """
   use GenServer
 
@@ -13,13 +15,16 @@ defmodule DSPex.Worker.ForkServer do
   alias DSPex.Protocol.Connection
   alias DSPex.Protocol.Message
   alias DSPex.Transport.Port
+  alias DSPex.Transport.Socket
   alias DSPex.Wire.Frame
   alias DSPex.Wire.Payload
   alias DSPex.Worker.Diagnosis
   alias DSPex.Worker.Launch
   alias DSPex.Worker.OsProcess
+  alias DSPex.Worker.StartMode
 
-  defstruct [:config, :connection, :transport, :cause, :timer, :backoff, next_id: 1, waiting: [], children: %{}]
+  defstruct [:config, :connection, :transport, :cause, :timer, :backoff] ++
+              [next_id: 1, waiting: [], children: %{}, proven?: false, given_up?: false]
 
   @type child :: %{pid: pos_integer, socket: String.t(), token: String.t() | nil}
 
@@ -44,6 +49,11 @@ defmodule DSPex.Worker.ForkServer do
   def handle_continue(:start, state), do: {:noreply, start(state)}
 
   @impl GenServer
+  def handle_cast({:fork, pid, ref}, %{given_up?: true} = state) do
+    send(pid, {:forked, ref, :fresh})
+    {:noreply, state}
+  end
+
   def handle_cast({:fork, pid, ref}, %{connection: %{phase: :ready}} = state), do: {:noreply, request(state, pid, ref)}
 
   # Down for a reason that is known: told at once. Still starting: answered when it is ready.
@@ -55,15 +65,16 @@ defmodule DSPex.Worker.ForkServer do
   def handle_cast({:fork, pid, ref}, state), do: {:noreply, %{state | waiting: [{pid, ref} | state.waiting]}}
 
   @impl GenServer
-  def handle_info(:start, %{transport: nil} = state), do: {:noreply, start(state)}
+  def handle_info(:start, %{transport: nil, given_up?: false} = state), do: {:noreply, start(state)}
 
   def handle_info({:cause, _cause}, %{connection: %{phase: :ready}} = state), do: {:noreply, state}
-  def handle_info({:cause, cause}, state), do: {:noreply, fail_waiting(%{state | cause: cause}, cause)}
+  def handle_info({:cause, _cause}, %{given_up?: true} = state), do: {:noreply, state}
+  def handle_info({:cause, cause}, state), do: {:noreply, failed(state, cause)}
   def handle_info(:too_slow, %{connection: %{phase: :ready}} = state), do: {:noreply, state}
   def handle_info(:too_slow, %{transport: %{}} = state), do: {:noreply, lost(state, "it did not become ready in time")}
 
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, state) when is_map_key(state.children, monitor) do
-    {child, children} = Map.pop(state.children, monitor)
+    {{_owner, child}, children} = Map.pop(state.children, monitor)
     OsProcess.kill(state.config.task_supervisor, child)
     {:noreply, %{state | children: children}}
   end
@@ -91,13 +102,27 @@ defmodule DSPex.Worker.ForkServer do
       timer = Process.send_after(self(), :too_slow, state.config.handshake_timeout + state.config.ready_timeout)
       write(%{state | connection: connection, transport: transport, timer: timer}, frame)
     else
-      {:error, error} -> retry_later(state, error)
+      {:error, error} -> state |> again() |> failed(error)
     end
   end
 
   defp received(bytes, state) do
     {events, connection} = Connection.receive_bytes(state.connection, bytes)
-    Enum.reduce_while(events, %{state | connection: connection}, &react/2)
+    react_all(events, %{state | connection: connection})
+  end
+
+  defp react_all([], state), do: state
+
+  defp react_all([event | rest], state) do
+    case react(event, state) do
+      {:cont, state} ->
+        react_all(rest, state)
+
+      # Answers that came in the same read are of a process that is given up: they are asked for anew.
+      {:halt, state} ->
+        for {:response, _id, {pid, ref}, _body} <- rest, do: GenServer.cast(self(), {:fork, pid, ref})
+        state
+    end
   end
 
   defp react({:ready, _info}, state) do
@@ -116,11 +141,10 @@ defmodule DSPex.Worker.ForkServer do
       when is_integer(os_pid) and is_binary(socket) ->
         monitor = Process.monitor(pid)
         send(pid, {:forked, ref, {:ok, %{pid: os_pid, socket: socket, token: result["token"]}}})
-        {:cont, %{state | children: Map.put(state.children, monitor, os_pid)}}
+        {:cont, %{state | proven?: true, children: Map.put(state.children, monitor, {pid, os_pid})}}
 
       {:response, _id, {:error, error}} ->
-        send(pid, {:forked, ref, {:error, error}})
-        {:cont, state}
+        refused(state, {pid, ref}, StartMode.alone(error))
 
       _other ->
         send(pid, {:forked, ref, {:error, Error.new(:protocol_error, "the fork server answered fork with no worker")}})
@@ -128,17 +152,37 @@ defmodule DSPex.Worker.ForkServer do
     end
   end
 
-  # The owner monitors its socket itself; what is reaped is only forgotten here.
-  defp react({:notification, "child/exit", %{"pid" => os_pid}}, state) do
-    {gone, children} = Enum.split_with(state.children, fn {_monitor, child} -> child == os_pid end)
-    for {monitor, _child} <- gone, do: Process.demonitor(monitor, [:flush])
+  defp react({:notification, "child/exit", %{"pid" => os_pid} = params}, state) do
+    {gone, children} = Enum.split_with(state.children, fn {_monitor, {_owner, child}} -> child == os_pid end)
+
+    for {monitor, {owner, _child}} <- gone do
+      Process.demonitor(monitor, [:flush])
+      Socket.tell_end(owner, os_pid, how(params))
+    end
+
     {:cont, %{state | children: Map.new(children)}}
   end
 
   defp react({:refused, error}, state), do: {:halt, lost(state, error)}
-  defp react({:fatal, error}, state), do: {:halt, lost(state, Error.new(:unavailable, error.message))}
+
+  defp react({:fatal, error}, state),
+    do: {:halt, lost(state, StartMode.alone(Error.new(:unavailable, error.message)))}
+
   defp react({:send, frame}, state), do: {:cont, write(state, frame)}
   defp react(_event, state), do: {:cont, state}
+
+  # One that cannot fork at all is of no use; later on it is a matter of the moment.
+  defp refused(state, {pid, ref} = waiting, error) do
+    if not state.proven? and StartMode.optional?(state.config, error) do
+      {:halt, lost(%{state | waiting: [waiting | state.waiting]}, error)}
+    else
+      send(pid, {:forked, ref, {:error, error}})
+      {:cont, state}
+    end
+  end
+
+  defp how(%{"signal" => signal}) when is_integer(signal), do: "the process ended with signal #{signal}"
+  defp how(%{"status" => status}), do: "the process ended with exit status #{status}"
 
   defp request(%{next_id: id} = state, pid, ref) do
     {:ok, payload} = Payload.encode(:json, [])
@@ -158,32 +202,52 @@ defmodule DSPex.Worker.ForkServer do
     if state.timer, do: Process.cancel_timer(state.timer)
     OsProcess.kill(state.config.task_supervisor, Port.os_pid(state.transport))
     Port.close(state.transport)
-    never? = state.connection.phase in [:opened, :failed]
+    phase = state.connection.phase
     waiting = for {_id, {tag, _credit}} <- state.connection.in_flight, do: tag
     state = %{state | transport: nil, connection: nil, waiting: waiting ++ state.waiting}
 
     cond do
-      is_struct(reason, Error) -> retry_later(state, reason)
-      never? -> diagnose(state, reason)
-      true -> retry_later(state, Error.new(:unavailable, "the fork server was lost: #{reason}"), false)
+      is_struct(reason, Error) -> state |> again() |> failed(reason)
+      phase in [:opened, :failed] -> diagnose(state, reason)
+      phase == :initialized -> state |> again() |> failed(StartMode.alone(gone(reason)))
+      # One that was ready is worth waiting for.
+      true -> again(state)
     end
   end
+
+  defp gone(reason), do: Error.new(:unavailable, "the fork server was lost: #{reason}")
 
   defp diagnose(state, reason) do
     owner = self()
     launch = state.config.launch
 
     Task.Supervisor.start_child(state.config.task_supervisor, fn ->
-      send(owner, {:cause, Diagnosis.cause(launch, reason)})
+      cause =
+        case Diagnosis.find(launch, reason) do
+          {:sound, error} -> StartMode.alone(error)
+          {:unsound, error} -> error
+        end
+
+      send(owner, {:cause, cause})
     end)
 
     again(state)
   end
 
-  # A fork server that was ready is worth waiting for; one that can't start is told with its cause.
-  defp retry_later(state, error, tell? \\ true) do
-    state = if tell?, do: fail_waiting(%{state | cause: error}, error), else: state
-    again(state)
+  # It gave no worker: those who wait are told why, or to do without it.
+  defp failed(state, error) do
+    if not state.proven? and StartMode.optional?(state.config, error),
+      do: give_up(state, error),
+      else: tell_waiting(%{state | cause: error}, {:error, error})
+  end
+
+  defp give_up(state, error) do
+    # The next try may have begun already.
+    if state.transport, do: OsProcess.kill(state.config.task_supervisor, Port.os_pid(state.transport))
+    if state.transport, do: Port.close(state.transport)
+    StartMode.put(state.config, :fresh)
+    StartMode.fell_back(state.config, error.message)
+    tell_waiting(%{state | given_up?: true, transport: nil, connection: nil}, :fresh)
   end
 
   defp again(state) do
@@ -192,8 +256,8 @@ defmodule DSPex.Worker.ForkServer do
     %{state | backoff: backoff}
   end
 
-  defp fail_waiting(state, error) do
-    for {pid, ref} <- state.waiting, do: send(pid, {:forked, ref, {:error, error}})
+  defp tell_waiting(state, outcome) do
+    for {pid, ref} <- state.waiting, do: send(pid, {:forked, ref, outcome})
     %{state | waiting: []}
   end
 end
