@@ -7,7 +7,7 @@ defmodule DSPex.Interop.OrphanTest do
 
   @moduletag timeout: 300_000
   @promise_ms 1_000
-  @tries 3
+  @tries 5
 
   for {how, options} <- [default: [], fresh: [start: :fresh]] do
     @tag req: ["NFR2.1.1", "OWN-1"]
