@@ -1,7 +1,8 @@
 """One request under way: its task, deadline, stream and tool calls. It gives exactly one answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ class Call:
         "_credit",
         "_handler",
         "_params",
+        "_settling",
+        "_stopped",
         "_timer",
         "answered",
         "conversation",
@@ -58,6 +61,8 @@ class Call:
         self._handler = handler
         self._params = params
         self._credit: asyncio.Event | None = None
+        self._settling = False
+        self._stopped: BridgeError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.deadline: float | None = None
         self.observation: Observation | None = None
@@ -85,7 +90,8 @@ class Call:
             finally:
                 dispatcher.admission.leave(dispatcher.loop.time() - self.timing.started)
         except BaseException as exception:
-            self.fail(to_bridge_error(exception, self.request.method, debug=dispatcher.settings.debug))
+            stopped = self._stopped if isinstance(exception, asyncio.CancelledError) else None
+            self.fail(stopped or to_bridge_error(exception, self.request.method, debug=dispatcher.settings.debug))
             if not isinstance(exception, Exception | asyncio.CancelledError):
                 raise
         else:
@@ -106,10 +112,32 @@ class Call:
             self.conversation.fail(self.request.id, error)
 
     def stop(self, error: BridgeError) -> None:
-        """Answer with `error` now and stop the work."""
-        self.fail(error)
+        """Answer with `error` now and stop the work; while a change is committed, the commit decides the answer."""
+        if self._settling:
+            self._stopped = self._stopped or error
+        else:
+            self.fail(error)
         self.task.cancel()
         self.grant()
+
+    @contextmanager
+    def settling(self) -> Generator[None, None, None]:
+        """Within the block a change is committed: a stop is answered only when it is known that nothing was changed.
+
+        Raises:
+            asyncio.CancelledError: the request was stopped before, and what it works with paid no heed to that.
+        """
+        if self.answered:
+            raise asyncio.CancelledError
+        self._settling = True
+        try:
+            yield
+        except BridgeError:
+            if self._stopped is not None:
+                raise asyncio.CancelledError from None  # else whoever repeats after an error would do so
+            raise
+        finally:
+            self._settling = False
 
     def _time_out(self) -> None:
         text = (
@@ -190,4 +218,10 @@ class Call:
         return await timed(self.observation, "tool", {"tool": tool, "call_id": call_id}, asking)
 
 
-__all__ = ["Call", "Handler", "Timing"]
+def settling() -> AbstractContextManager[None]:
+    """Return `Call.settling` of the request that this task works on; outside of requests a block without effect."""
+    call = current_request.get()
+    return call.settling() if isinstance(call, Call) else nullcontext()
+
+
+__all__ = ["Call", "Handler", "Timing", "settling"]
