@@ -5,7 +5,7 @@ export LANG := C.UTF-8
 
 PY := .venv/bin/python
 
-.PHONY: help demo test bench requirements format lock proto setup setup-dev clean
+.PHONY: help demo test bench soak requirements format lock proto setup setup-dev clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -18,6 +18,9 @@ test: setup-dev ## Run every gate: lint, types, layers, tests of both sides, cov
 
 bench: setup-dev ## Measure against the baselines (ONLY=P1,P8 picks rows, FULL=1 runs all)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
+
+soak: setup-dev ## Make 100,000 mixed calls while workers are killed (CALLS=, ENGINE=dspy|scripted, STORE=url)
+	@PYTHONPATH=.:tests/python $(PY) -m soakkit $(if $(CALLS),--calls $(CALLS)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(STORE),--store $(STORE))
 
 requirements: setup-dev ## Print the requirements and how far each one is
 	@$(PY) scripts/requirements.py

@@ -68,6 +68,7 @@ class Settings:
             ``$XDG_STATE_HOME/dspex/<instance>.db``.
         instance: name of that file; workers of one instance share their sessions.
         store_power_safe: whether a commit to SQLite reaches the disk before it is acknowledged.
+        store_lock_ms: time to wait for another process that holds the store's lock; then the call is `unavailable`.
         session_ttl_ms: longest life of a session.
         session_idle_ms: longest time between two uses of a session.
         session_max_bytes: most that one session holds.
@@ -115,6 +116,7 @@ class Settings:
     store: str | None = field(default=None, repr=False)
     instance: str = "default"
     store_power_safe: bool = False
+    store_lock_ms: int = 5000
     session_ttl_ms: int = 30 * 24 * 60 * 60 * 1000
     session_idle_ms: int = 24 * 60 * 60 * 1000
     session_max_bytes: int = 16 * 1024 * 1024

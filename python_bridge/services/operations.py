@@ -1,6 +1,7 @@
 """The operations of a worker (`proto/PROTOCOL.md`, section 8)."""
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine
@@ -31,6 +32,8 @@ class SessionCaller(Protocol):
         self, call: Call, module: str, inputs: dict[str, Any], options: dict[str, Any] | None
     ) -> dict[str, Any]: ...
 
+    async def once(self, call: Call, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]: ...
+
 
 class Watcher(Protocol):
     """What looks at the worker from time to time."""
@@ -44,7 +47,7 @@ class WorkerOperations:
     """Handlers over one engine, which arrives after the first clients do.
 
     Attributes:
-        sessions: takes the calls that name a session.
+        sessions: takes the calls that name a session, or have an idempotency key.
         monitor: what `worker/status` tells of memory and of the event loop.
     """
 
@@ -127,15 +130,21 @@ class WorkerOperations:
         return {"dropped": self.programs.drop(params.module)}
 
     async def call_module(self, call: Call, params: ModuleCallParams) -> dict[str, Any]:
-        if self.sessions is not None and call.request.meta.session is not None:
-            return await self.sessions.call(call, params.module, params.inputs, params.options)
-        return await run_program(call, self.programs.compiled(params.module), params.inputs, params.options)
+        return await self._run(call, params.module, params.inputs, params.options)
 
     async def call_once(self, call: Call, params: CallParams) -> dict[str, Any]:
-        module = self.programs.create(params.program)
-        if self.sessions is not None and call.request.meta.session is not None:
-            return await self.sessions.call(call, module, params.inputs, params.options)
-        return await run_program(call, self.programs.compiled(module), params.inputs, params.options)
+        return await self._run(call, self.programs.create(params.program), params.inputs, params.options)
+
+    async def _run(
+        self, call: Call, module: str, inputs: dict[str, Any], options: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        sessions, meta = self.sessions, call.request.meta
+        if sessions is not None and meta.session is not None:
+            return await sessions.call(call, module, inputs, options)
+        compiled = self.programs.compiled(module)
+        if sessions is not None and meta.idempotency_key is not None:
+            return await sessions.once(call, lambda: run_program(call, compiled, inputs, options))
+        return await run_program(call, compiled, inputs, options)
 
 
 async def run_program(

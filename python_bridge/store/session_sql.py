@@ -84,6 +84,7 @@ PUT_ANSWER = _NEW_ANSWER.on_conflict_do_update(
     index_elements=["tenant", "session", "key"],
     set_={name: _NEW_ANSWER.excluded[name] for name in ("digest", "body", "expires_at")},
 )
+COUNT_ANSWERS = sa.select(sa.func.count()).select_from(answers).where(_OWN_ANSWERS, answers.c.expires_at > _p("now"))
 DELETE_ANSWER = sa.delete(answers).where(_OWN_ANSWERS, answers.c.key == _p("key"))
 DELETE_EXPIRED_ANSWER = sa.delete(answers).where(
     _OWN_ANSWERS, answers.c.key == _p("key"), answers.c.expires_at <= _p("now")

@@ -110,6 +110,19 @@ class SessionStore:
         found = await self._store.read(lambda tx: tx.run(sql.SELECT_ANSWER, values).fetchone())
         return None if found is None else AnswerRow(*found)
 
+    async def remember(self, tenant: str, answer: AnswerRow, now: int) -> AnswerRow | None:
+        """Keep an answer that belongs to no session; return the one that its key has already, and keep that."""
+
+        def operation(tx: Transaction) -> AnswerRow | None:
+            return None if _reserve_answer(tx, tenant, answer, now) else _find_answer(tx, tenant, answer.key, now)
+
+        return await self._store.write(operation, heavy=len(answer.body) > HEAVY_BYTES)
+
+    async def count_answers(self, tenant: str, now: int) -> int:
+        """Return how many answers a tenant has that belong to no session."""
+        values = {"p_tenant": tenant, "p_id": "", "p_now": now}
+        return await self._store.read(lambda tx: tx.run(sql.COUNT_ANSWERS, values).fetchone()[0])
+
     async def sweep(self, now: int) -> int:
         """Delete some expired sessions and all expired answers; return how many sessions went."""
         rows = await self._store.read(

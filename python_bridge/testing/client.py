@@ -53,7 +53,10 @@ class ClientStream:
 
     async def result(self) -> Any:
         """Return the result of the request."""
-        return await self._client.response(self.id)
+        try:
+            return await self._client.response(self.id)
+        finally:
+            self._client.forget(self.id)
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         while True:
@@ -116,7 +119,11 @@ class BridgeClient(asyncio.Protocol):
         Raises:
             BridgeError: the error that the worker answered, `worker_lost` when the connection ended.
         """
-        return await self.response(self.send(method, params, **meta))
+        number = self.send(method, params, **meta)
+        try:
+            return await self.response(number)
+        finally:
+            self.forget(number)
 
     def stream(
         self, method: str, params: dict[str, Any], *, credit: int = 32, grant: int = 1, **meta: Any
@@ -129,6 +136,11 @@ class BridgeClient(asyncio.Protocol):
     async def response(self, number: int) -> Any:
         """Return the result of request `number`."""
         return await self._answers[number]
+
+    def forget(self, number: int) -> None:
+        """Keep nothing more of a request; an answer that comes after this is dropped."""
+        self._answers.pop(number, None)
+        self._streams.pop(number, None)
 
     def cancel(self, number: int) -> None:
         """Ask for the end of a request."""
@@ -194,8 +206,8 @@ class BridgeClient(asyncio.Protocol):
         self._arrived.set()
 
     def _fail(self, number: int, error: BridgeError) -> None:
-        answer = self._answers[number]
-        if not answer.done():
+        answer = self._answers.get(number)
+        if answer is not None and not answer.done():
             answer.set_exception(error)
             answer.exception()  # nobody has to wait for it
         if (stream := self._streams.get(number)) is not None:
@@ -204,7 +216,8 @@ class BridgeClient(asyncio.Protocol):
     def _take(self, event: Event) -> None:
         match event:
             case Response(id=int(number), error=None, result=result):
-                self._answers[number].set_result(result)
+                if (answer := self._answers.get(number)) is not None and not answer.done():
+                    answer.set_result(result)
                 if (stream := self._streams.get(number)) is not None:
                     stream.put(None)
             case Response(id=int(number), error=BridgeError() as error):

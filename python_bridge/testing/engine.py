@@ -3,24 +3,26 @@
 A worker runs with it as ``python-bridge worker --engine scripted``. A program is any map with a `kind` (text); a
 call's input `script` is a list of steps, each a map with one of
 
-=============  =============================================================================================
-``emit``       send this stream event (when the caller streams)
-``tool``       let the client run this tool with ``arguments`` (and ``timeout_s``); its value joins ``tools``
-``stall``      wait until the call is cancelled
-``stubborn``   wait, ignoring so many cancellations
-``sleep_ms``   wait so long
-``block_ms``   hold the event loop so long
-``raise``      fail with this kind of error (``message``, ``details``), or with a ``defect``
-``print``      print this text to standard output
-``exit``       end the process at once with this status
-``answer``     give this as the output `answer`
-=============  =============================================================================================
+===============  ===========================================================================================
+``emit``         send this stream event (when the caller streams)
+``tool``         let the client run this tool with ``arguments`` (and ``timeout_s``); its value joins ``tools``
+``stall``        wait until the call is cancelled
+``stubborn``     wait, ignoring so many cancellations
+``sleep_ms``     wait so long
+``block_ms``     hold the event loop so long
+``hold_gil_ms``  hold the interpreter's lock so long, as C code can, in another thread than the loop's
+``raise``        fail with this kind of error (``message``, ``details``), or with a ``defect``
+``print``        print this text to standard output
+``exit``         end the process at once with this status
+``answer``       give this as the output `answer`
+===============  ===========================================================================================
 
 Without a script the output `answer` is the inputs.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -129,6 +131,10 @@ class _Run:
 
     async def _block_ms(self, step: Mapping[str, Any]) -> None:
         time.sleep(step["block_ms"] / 1000)  # noqa: ASYNC251 - to hold the loop is what the step is for
+
+    async def _hold_gil_ms(self, step: Mapping[str, Any]) -> None:
+        usleep = ctypes.PyDLL(None).usleep  # unlike those of a CDLL, its functions keep the lock
+        await asyncio.to_thread(usleep, ctypes.c_uint(step["hold_gil_ms"] * 1000))
 
     async def _raise(self, step: Mapping[str, Any]) -> None:
         kind, message = step["raise"], step.get("message", "as scripted")

@@ -35,8 +35,7 @@ class Services:
 def assemble(settings: Settings) -> Services:
     """Return the services of a worker within the running loop; the engine comes later, the store when it is used."""
     operations = WorkerOperations(settings)
-    store = StoreSettings(url=settings.store, instance=settings.instance, power_safe=settings.store_power_safe)
-    sessions = SessionService(store, session_settings(settings))
+    sessions = SessionService(store_settings(settings), session_settings(settings))
     table = SessionTable(sessions, lambda: operations.programs)
     operations.sessions = table
     observability = Observability(settings, Redactor(secrets_of(settings)))
@@ -65,6 +64,16 @@ def _watch(dispatcher: Dispatcher, operations: WorkerOperations, settings: Setti
     monitor.start()
 
 
+def store_settings(settings: Settings) -> StoreSettings:
+    """Return what the worker's settings say of its store."""
+    return StoreSettings(
+        url=settings.store,
+        instance=settings.instance,
+        power_safe=settings.store_power_safe,
+        lock_timeout_s=settings.store_lock_ms / 1000,
+    )
+
+
 def session_settings(settings: Settings) -> SessionSettings:
     """Return what the worker's settings say of its sessions."""
     limits = SessionLimits(
@@ -73,4 +82,4 @@ def session_settings(settings: Settings) -> SessionSettings:
     return SessionSettings(limits=limits, max_sessions=settings.max_sessions)
 
 
-__all__ = ["Services", "assemble", "session_settings"]
+__all__ = ["Services", "assemble", "session_settings", "store_settings"]

@@ -57,6 +57,7 @@ class SessionSettings:
         max_waiting: calls that wait for their turn on one session; further ones are `overloaded`.
         max_owned: sessions that a worker keeps in memory; others are read again when they are used.
         max_owned_bytes: size of these in all.
+        max_answers: answers that are kept for one tenant's idempotency keys outside of sessions.
         answers_ms: how long an idempotency key holds.
         sweep_s: seconds between two searches for expired sessions.
     """
@@ -66,6 +67,7 @@ class SessionSettings:
     max_waiting: int = 64
     max_owned: int = 1_024
     max_owned_bytes: int = 64 * 1024 * 1024
+    max_answers: int = 100_000
     answers_ms: int = 10 * 60 * 1000
     sweep_s: float = 60.0
 

@@ -3,17 +3,19 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.services.call import settling
+from python_bridge.services.sessions.answers import same_answer
 from python_bridge.services.sessions.changes import change_of, created_row
 from python_bridge.services.sessions.clock import SteadyClock
-from python_bridge.services.sessions.codec import decode, encode, encode_document, entry_row, read_state, text_size
+from python_bridge.services.sessions.codec import encode, encode_document, entry_row, read_state, text_size
 from python_bridge.services.sessions.limits import SessionSettings
 from python_bridge.services.sessions.owned import Owned, OwnedSessions
+from python_bridge.services.sessions.refs import Ref
 from python_bridge.services.sessions.state import SessionState
-from python_bridge.services.sessions.turns import SessionKey, Turns
+from python_bridge.services.sessions.turns import Turns
 from python_bridge.store.rows import MAX_DIGESTS, AnswerRow, SessionRow
 
 if TYPE_CHECKING:  # SQLAlchemy comes with it, which a worker without sessions does not need
@@ -23,27 +25,6 @@ _TRUSTED_MS = 250  # a session is asked after before a call when it was idle for
 _PURE_TRIES = 5
 Work = Callable[[SessionState], Awaitable[tuple[SessionState, Any]]]
 """Takes a session and gives it changed, with the result of the call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """Which session a request means, and what makes it the same request when it is repeated.
-
-    Attributes:
-        idempotency_key: with it, `digest` is the hash of the request's method and params.
-        within: sessions whose calls wait for this request; ``None`` when the client does not tell.
-    """
-
-    tenant: str
-    session: str
-    idempotency_key: str | None = None
-    digest: str = ""
-    within: tuple[str, ...] | None = None
-
-    @property
-    def key(self) -> SessionKey:
-        """Tenant and id."""
-        return self.tenant, self.session
 
 
 class SessionTakenOver(BridgeError):
@@ -85,11 +66,12 @@ class SessionManager:
         entries = tuple(entry_row(entry) for entry in state.history.entries)
         key = (state.tenant, state.id)
         async with self.turns.take(key, ref.within):
-            created = await self._store.create(
-                row, document, entries, max_sessions=self.settings.max_sessions, answer=answer
-            )
+            with settling():
+                created = await self._store.create(
+                    row, document, entries, max_sessions=self.settings.max_sessions, answer=answer
+                )
             if created.outcome == "answered" and created.answer is not None:
-                return _same_answer(ref, created.answer)
+                return same_answer(ref, created.answer)
             if created.outcome != "created":
                 text = f"there is a session {state.id!r} already; attach to it, or open one with another id"
                 raise BridgeError("conflict", text, retryable=False)
@@ -121,7 +103,7 @@ class SessionManager:
         try:
             if ref.idempotency_key is not None and (answer := await self._find_answer(ref, owned)) is not None:
                 self._owned.keep(ref.key, owned)
-                return _same_answer(ref, answer)
+                return same_answer(ref, answer)
             state, result = await work(owned.state.touched(self.clock.now()))
         except BaseException:
             self._owned.keep(ref.key, owned)
@@ -136,10 +118,11 @@ class SessionManager:
             if ref.idempotency_key is not None:
                 key, now = ref.idempotency_key, self.clock.now()
                 if (answer := await self._store.answer(*ref.key, key, now)) is not None:
-                    return _same_answer(ref, answer)
+                    return same_answer(ref, answer)
             row = await self._store.get(*ref.key, self.clock.now())
             answered = result(row is not None)
-            await self._store.delete(*ref.key, self._answer_row(ref, answered))
+            with settling():
+                await self._store.delete(*ref.key, self._answer_row(ref, answered))
             return answered
 
     async def view(self, tenant: str, session: str) -> tuple[SessionState, SessionRow]:
@@ -207,8 +190,9 @@ class SessionManager:
         _check_size(state, size)
         answer = self._answer_row(ref, result)
         change = change_of(owned, state, document, size, answer)
-        if not await self._store.commit(change):
-            raise SessionTakenOver(state.id)
+        with settling():
+            if not await self._store.commit(change):
+                raise SessionTakenOver(state.id)
         owned.state, owned.version, owned.document_size = state, owned.version + 1, size
         if answer is not None:
             owned.digests, owned.complete = _with_digest(owned, answer, self.clock.now())
@@ -229,13 +213,6 @@ def _with_digest(owned: Owned, answer: AnswerRow, now: int) -> tuple[dict[str, t
     if len(alive) > MAX_DIGESTS // 2:  # too many hold: forget them all, and ask the store for each
         return {}, False
     return alive, owned.complete
-
-
-def _same_answer(ref: Ref, answer: AnswerRow) -> Any:
-    if answer.digest != ref.digest:
-        text = f"the idempotency key {ref.idempotency_key!r} was used for another request; use a new key for each"
-        raise BridgeError("conflict", text, retryable=False)
-    return decode(answer.body)
 
 
 def _check_size(state: SessionState, document_size: int) -> None:

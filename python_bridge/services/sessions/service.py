@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from python_bridge.errors import BridgeError
+from python_bridge.services.sessions.answers import Answers
 from python_bridge.services.sessions.clock import SteadyClock
 from python_bridge.services.sessions.limits import SessionSettings
 from python_bridge.services.sessions.manager import SessionManager
@@ -38,6 +39,7 @@ class SessionService:
         self._lock = asyncio.Lock()
         self._store: Store | None = None
         self._manager: SessionManager | None = None
+        self._answers: Answers | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -59,9 +61,21 @@ class SessionService:
 
                 self._store = await Store.open(self._store_settings)
                 sessions = SessionStore(self._store)
+                self._answers = Answers(sessions, self._settings, self._clock)
                 self._manager = SessionManager(sessions, self._settings, owner=self._owner, clock=self._clock)
                 self._sweeper = asyncio.get_running_loop().create_task(self._sweep(self._manager))
             return self._manager
+
+    async def answers(self) -> Answers:
+        """Return the answers to calls outside of sessions, opening the store if need be.
+
+        Raises:
+            BridgeError: what `Store.open` raises; the next call tries again.
+        """
+        await self.manager()
+        if self._answers is None:
+            raise BridgeError("unavailable", "the worker ends; use another one")
+        return self._answers
 
     async def close(self) -> None:
         """Finish what is being committed and close the store."""

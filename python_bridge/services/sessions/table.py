@@ -1,6 +1,6 @@
 """Sessions in the table of operations, and calls of programs within them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -64,6 +64,12 @@ class SessionTable:
             return result, prediction(call, result)
 
         return await calls.call(ref, module, inputs, chosen, run)
+
+    async def once(self, call: Call, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """Run a call outside of sessions once for its idempotency key."""
+        ref = ref_of(call.request, "")
+        answers = await self._service.answers()
+        return await answers.once(ref, work)
 
     def _handler(self, choose: Callable[[SessionOperations], Callable[[Any, Any], Any]]) -> Callable[[Any, Any], Any]:
         async def handle(call: Call, params: Any) -> Any:

@@ -54,11 +54,17 @@ async def worker(**settings: Any) -> AsyncIterator[Link]:
 
 @pytest.mark.req("NFR3.2.4", "FR2.1.4")
 async def test_a_worker_that_has_done_its_calls_finishes_what_it_has_and_ends_with_status_75() -> None:
-    async with worker(recycle_calls=3) as link:
+    checked = asyncio.Event()
+
+    async def wait(arguments: dict[str, Any]) -> bool:
+        return await checked.wait()
+
+    async with stdio_link({"tools": {"wait": wait}}, {"monitor_ms": 20, "recycle_calls": 3}) as link:
         client = link.client
+        await client.ready()
         for _ in range(2):
             await client.request("call", call({"answer": 1}))
-        last = client.send("call", call({"sleep_ms": 300}, {"answer": "late"}))
+        last = client.send("call", call({"tool": "wait"}, {"answer": "late"}))
         draining = await client.notification("worker/draining")
         assert draining == {"reason": "calls", "grace_ms": 30_000}
         status = await client.request("worker/status")
@@ -66,7 +72,8 @@ async def test_a_worker_that_has_done_its_calls_finishes_what_it_has_and_ends_wi
         with pytest.raises(BridgeError) as refused:
             await client.request("call", call({"answer": 1}))
         assert refused.value.kind == "overloaded"
-        assert (await client.response(last))["outputs"] == {"answer": "late"}
+        checked.set()
+        assert (await client.response(last))["outputs"]["answer"] == "late"
         assert await link.ended == 75
         (warning,) = [line for line in lines_of(link) if line["level"] == "warning"]
         assert warning["reason"] == "calls"

@@ -1,3 +1,4 @@
 from storekit.fixtures import postgres_server, store, store_url
+from storekit.workers import client, workers
 
-__all__ = ["postgres_server", "store", "store_url"]
+__all__ = ["client", "postgres_server", "store", "store_url", "workers"]

@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from storekit.workers import Workers, refused
 
-from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings
 from python_bridge.testing.client import BridgeClient
 from python_bridge.testing.engine import ScriptedEngine
@@ -19,35 +17,6 @@ from python_bridge.worker.memory import memory_worker
 pytestmark = pytest.mark.anyio
 
 PROGRAM = {"kind": "scripted"}
-
-
-class Workers:
-    """Makes workers over one store, each with a client."""
-
-    def __init__(self, stack: AsyncExitStack, url: str) -> None:
-        self._stack = stack
-        self._url = url
-
-    async def client(self, tools: Any = None, **settings: Any) -> BridgeClient:
-        worker = memory_worker(Settings(store=self._url, **settings), engine=ScriptedEngine(), tools=tools)
-        return await self._stack.enter_async_context(worker)
-
-
-@pytest.fixture
-async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
-    async with AsyncExitStack() as stack:
-        yield Workers(stack, f"sqlite:///{tmp_path}/sessions.db")
-
-
-@pytest.fixture
-async def client(workers: Workers) -> BridgeClient:
-    return await workers.client()
-
-
-async def refused(call: Any) -> BridgeError:
-    with pytest.raises(BridgeError) as caught:
-        await call
-    return caught.value
 
 
 @pytest.mark.req("FR2.3.1")
@@ -172,6 +141,19 @@ async def test_failed_cancelled_and_late_calls_leave_the_session_as_it_was(clien
     assert (await client.response(waiting))["entries"] == 1
     after = await client.request("session.describe", {"session": "s"})
     assert after["usage"] == before["usage"]
+
+
+@pytest.mark.req("OWN-1")
+async def test_work_that_pays_no_heed_to_its_cancellation_changes_nothing_either(client: BridgeClient) -> None:
+    await client.request("session.open", {"session": "s"})
+    stubborn = {"program": PROGRAM, "inputs": {"script": [{"stubborn": 1}, {"answer": "late"}]}}
+    number = client.send("call", stubborn, session="s")
+    while (await client.request("worker/status"))["in_flight"] != 1:
+        pass
+    client.cancel(number)
+    assert (await refused(client.response(number))).kind == "cancelled"
+    assert (await refused(client.request("call", stubborn, session="s", deadline_ms=30))).kind == "timeout"
+    assert (await client.request("session.append", {"session": "s", "entries": [{"q": 1}]}))["entries"] == 1
 
 
 @pytest.mark.req("FR2.3.3")
