@@ -5,7 +5,7 @@ export LANG := C.UTF-8
 
 PY := .venv/bin/python
 
-.PHONY: help demo test bench soak requirements format lock proto setup setup-dev clean
+.PHONY: help demo test dialyzer bench soak requirements format lock proto setup setup-dev clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -15,6 +15,9 @@ demo: setup ## Answer questions over documents through two Python workers, offli
 
 test: setup-dev ## Run every gate: lint, types, layers, tests of both sides, coverage
 	@$(PY) scripts/gates.py $(ONLY)
+
+dialyzer: setup-dev ## Check the types of the Elixir client with Erlang's dialyzer
+	@scripts/dialyzer
 
 bench: setup-dev ## Measure against the baselines (ONLY=P1,P8 picks rows, FULL=1 runs all)
 	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)

@@ -8,6 +8,8 @@ defmodule DSPex.MixProject do
                       [
                         Nx,
                         Nx.Tensor,
+                        :otel_tracer,
+                        :otel_span,
                         Explorer.DataFrame,
                         Plug.Conn,
                         Snakepit,
@@ -29,6 +31,8 @@ defmodule DSPex.MixProject do
       xref: [exclude: @optional_modules],
       # Debian's Erlang libraries (jiffy, proper) are found on the code path, not declared as dependencies.
       prune_code_paths: false,
+      # Tests make implementations of our protocol for modules of theirs.
+      consolidate_protocols: Mix.env() != :test,
       deps: deps(),
       docs: docs(),
       package: package()
@@ -58,6 +62,7 @@ defmodule DSPex.MixProject do
         {:nx, "~> 0.7", optional: true},
         {:explorer, "~> 0.8", optional: true},
         {:plug, "~> 1.14", optional: true},
+        {:opentelemetry_api, "~> 1.2", optional: true},
         {:ex_doc, "~> 0.31", only: :dev, runtime: false}
       ]
     else
@@ -72,8 +77,18 @@ defmodule DSPex.MixProject do
       extras: ["README.md" | Path.wildcard("docs/*.md")],
       groups_for_modules: [
         Programs: [DSPex.Program, DSPex.Prediction, DSPex.Signature, DSPex.Tool, DSPex.Event, ~r/^DSPex\.Pipeline/],
-        Running: [DSPex.Session, DSPex.Options, DSPex.Error, DSPex.Telemetry, DSPex.Testing, DSPex.Router, DSPex.Cache],
-        Values: [DSPex.Tensor, DSPex.Table, DSPex.Bytes, DSPex.Ordered],
+        Running: [
+          DSPex.Session,
+          DSPex.Options,
+          DSPex.Error,
+          DSPex.Telemetry,
+          DSPex.Trace,
+          DSPex.Testing,
+          DSPex.Router,
+          DSPex.Cache
+        ],
+        Values: [DSPex.Value, DSPex.Tensor, DSPex.Table, DSPex.Bytes, DSPex.Ordered],
+        Integrations: [DSPex.ServerEvents, ~r/^DSPex\.Integrations/],
         Native: ~r/^DSPex\.Native/,
         Pools: [DSPex.Breaker, ~r/^DSPex\.(Pool|Worker|Policy|Transport)/],
         Wire: ~r/^DSPex\.(Wire|Protocol)/

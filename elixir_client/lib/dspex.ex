@@ -49,6 +49,7 @@ defmodule DSPex do
   alias DSPex.Pool
   alias DSPex.Prediction
   alias DSPex.Program
+  alias DSPex.Trace
 
   @type inputs :: map | keyword
   @type option :: {atom, term}
@@ -88,6 +89,7 @@ defmodule DSPex do
 
     case Instance.table(instance) do
       {:ok, _table} ->
+        options = Trace.carry(options)
         Async.start(Instance.tasks(instance), fn owner -> call(program, inputs, [{:owner, owner} | options]) end)
 
       {:error, error} ->
@@ -120,6 +122,7 @@ defmodule DSPex do
   def batch(%Program{} = program, inputs_list, options \\ []) do
     {concurrency, options} = Keyword.pop(options, :max_concurrency, 32)
     settings = [max_concurrency: concurrency, timeout: :infinity, ordered: true]
+    options = Trace.carry(options)
 
     inputs_list
     |> Task.async_stream(&call(program, &1, options), settings)

@@ -8,6 +8,7 @@ defmodule DSPex.Application do
 
   @impl Application
   def start(_type, _args) do
+    DSPex.Telemetry.choose()
     Supervisor.start_link([DSPex.Telemetry.Handlers], strategy: :one_for_one)
   end
 end

@@ -16,6 +16,7 @@ defmodule DSPex.Caller do
   alias DSPex.Router
   alias DSPex.Runner
   alias DSPex.Telemetry
+  alias DSPex.Trace
 
   @timeout 60_000
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
@@ -234,7 +235,8 @@ defmodule DSPex.Caller do
 
       true ->
         with {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
-          meta = for name <- ~w(session tenant idempotency_key traceparent)a, do: {Atom.to_string(name), options[name]}
+          meta = for name <- ~w(session tenant idempotency_key)a, do: {Atom.to_string(name), options[name]}
+          meta = [{"traceparent", Trace.traceparent(options)} | meta]
           {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner, :bound])}
         end
     end

@@ -108,6 +108,15 @@ defmodule DSPex.Error do
     %{"code" => row["code"], "message" => error.message, "data" => data}
   end
 
+  @doc """
+  The HTTP status that stands for the error.
+
+      iex> DSPex.Error.http_status(DSPex.Error.new(:timeout, "too late"))
+      504
+  """
+  @spec http_status(t) :: 400..599
+  def http_status(%__MODULE__{reason: reason}), do: Map.fetch!(@by_reason, reason)["http"]
+
   @impl Exception
   def message(%__MODULE__{} = error), do: "#{error.reason}: #{error.message}#{advice(error)}"
 

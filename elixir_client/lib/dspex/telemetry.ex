@@ -83,5 +83,13 @@ defmodule DSPex.Telemetry do
     :ok
   end
 
-  defp library?, do: :erlang.function_exported(:telemetry, :execute, 3)
+  @doc false
+  # Once, when the application starts, and the library before it: handlers must not be parted between two tables by the
+  # moment in which a module happens to be loaded.
+  def choose do
+    started? = List.keymember?(Application.started_applications(), :telemetry, 0)
+    :persistent_term.put({__MODULE__, :library?}, started? and Code.ensure_loaded?(:telemetry))
+  end
+
+  defp library?, do: :persistent_term.get({__MODULE__, :library?}, false)
 end

@@ -138,7 +138,6 @@ defmodule DSPex.Worker do
   @impl :gen_statem
   def handle_event(type, content, state, data) do
     case event(type, content, state, data) do
-      {:next_state, next, data} -> {:next_state, next, flush(data)}
       {:next_state, next, data, actions} -> {:next_state, next, flush(data), actions}
       {:keep, data} -> {:keep_state, flush(data)}
       {:keep, data, actions} -> {:keep_state, flush(data), actions}

@@ -38,9 +38,7 @@ defmodule DSPex.Test.Wait do
   # Looks at the beginning and whenever the event comes; an event that came between is not missed, the handler being there.
   defp heard(event, instance, check) do
     id = {__MODULE__, make_ref()}
-    test = self()
-    tell = fn _event, _measurements, metadata, _config -> if metadata.instance == instance, do: send(test, id) end
-    :ok = Telemetry.attach(id, event, tell, nil)
+    :ok = Telemetry.attach(id, event, &__MODULE__.tell/4, {self(), id, instance})
     outcome = look(check, deadline(), fn -> receive(do: (^id -> :ok), after: (100 -> :ok)) end)
     :ok = Telemetry.detach(id)
     drain(id)
@@ -48,6 +46,10 @@ defmodule DSPex.Test.Wait do
   end
 
   defp drain(id), do: receive(do: (^id -> drain(id)), after: (0 -> :ok))
+
+  @doc false
+  def tell(_event, _measurements, metadata, {test, id, instance}),
+    do: if(metadata.instance == instance, do: send(test, id))
 
   defp look(check, deadline, pause) do
     case check.() do

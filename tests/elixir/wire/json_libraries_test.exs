@@ -19,6 +19,9 @@ defmodule DSPex.Wire.JsonLibrariesTest do
       assert is_binary(text)
       assert {:error, _text} = library.decode("{} x")
       assert {:error, _text} = library.decode("1e999")
+      assert {:error, _text} = library.decode("[] \v")
+      digits = String.duplicate("7", 4_300)
+      assert library.decode("[" <> digits <> "]") == {:ok, [String.to_integer(digits)]}
     end
   end
 
@@ -27,5 +30,6 @@ defmodule DSPex.Wire.JsonLibrariesTest do
     assert finish.([{"b", 2}, {"a", 1}], :outer) == {{[{"a", 1}, {"b", 2}]}, :outer}
     assert Json.Otp.blank?(" \n\t")
     refute Json.Otp.blank?(" x")
+    refute Json.Otp.blank?("\v")
   end
 end

@@ -80,8 +80,8 @@ defmodule DSPex.Testing.Worker do
     state
   end
 
-  defp handle({:request, id, "ping", _params}, state), do: result(state.link, id, %{}) && state
-  defp handle({:request, id, "echo", params}, state), do: result(state.link, id, Map.take(params, ["value"])) && state
+  defp handle({:request, id, "ping", _params}, state), do: answered(state, id, %{})
+  defp handle({:request, id, "echo", params}, state), do: answered(state, id, Map.take(params, ["value"]))
 
   defp handle({:request, id, "shutdown", _params}, state) do
     result(state.link, id, %{})
@@ -124,6 +124,11 @@ defmodule DSPex.Testing.Worker do
         Memory.reply(link, Frame.encode(Message.notification("stream/event", params)))
       end
     end
+  end
+
+  defp answered(state, id, members) do
+    result(state.link, id, members)
+    state
   end
 
   defp result(link, id, members), do: response(link, id, :result, members)

@@ -17,7 +17,7 @@ defmodule DSPex.Wire.Values do
   | `Time` | its ISO 8601 text |
   | `DSPex.Tensor`, `DSPex.Table` | tensor, Arrow table |
   | `Decimal` | its text |
-  | any other struct | map of its fields |
+  | any other struct | what its implementation of `DSPex.Value` gives, else a map of its fields |
   | functions, pids, references, ports | refused (`:invalid_input`) |
   """
 
@@ -36,6 +36,7 @@ defmodule DSPex.Wire.Values do
           | {:float, :nan | :infinity | :neg_infinity}
           | {:tensor, String.t(), [non_neg_integer], binary | Attachment.t()}
           | {:attachment, pos_integer}
+          | {:as, term}
 
   @doc "Tells what a term is sent as. Throws for what cannot be sent."
   @spec form(term) :: form
@@ -65,7 +66,7 @@ defmodule DSPex.Wire.Values do
   def form(%module{} = struct) do
     if Atom.to_string(module) == "Elixir.Decimal",
       do: {:text, to_string(struct)},
-      else: {:map, struct |> Map.from_struct() |> Map.to_list() |> keys!() |> List.keysort(0)}
+      else: struct |> own_value() |> struct_form(module)
   end
 
   def form(%{} = map), do: {:map, map |> Map.to_list() |> keys!() |> List.keysort(0)}
@@ -120,6 +121,17 @@ defmodule DSPex.Wire.Values do
   def set!(items) do
     set = MapSet.new(items)
     if MapSet.size(set) == length(items), do: set, else: throw({:protocol_error, "a set has the same item twice", nil})
+  end
+
+  defp struct_form(%module{} = struct, module),
+    do: {:map, struct |> Map.from_struct() |> Map.to_list() |> keys!() |> List.keysort(0)}
+
+  defp struct_form(value, _module), do: {:as, value}
+
+  defp own_value(struct) do
+    DSPex.Value.to_value(struct)
+  rescue
+    error in [ArgumentError] -> throw({:invalid_input, Exception.message(error), nil})
   end
 
   defp keys!(pairs) do
@@ -178,7 +190,14 @@ defmodule DSPex.Wire.Values do
   end
 
   defp move(%DSPex.Ordered{pairs: pairs}, acc, threshold), do: move_pairs(pairs, acc, threshold)
-  defp move(%{__struct__: _module} = struct, acc, _threshold), do: {struct, acc}
+
+  defp move(%module{} = struct, acc, threshold) do
+    case own_value(struct) do
+      %^module{} -> {struct, acc}
+      value -> move(value, acc, threshold)
+    end
+  end
+
   defp move(%{} = map, acc, threshold), do: map |> form() |> elem(1) |> move_pairs(acc, threshold)
   defp move(term, acc, _threshold), do: {term, acc}
 

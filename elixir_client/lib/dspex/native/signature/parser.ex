@@ -119,6 +119,7 @@ defmodule DSPex.Native.Signature.Parser do
     end
   end
 
+  @spec after_field(tuple) :: no_return
   defp after_field({:symbol, "=", _at, _length} = token),
     do: fail(token, "fields have no default values", "Leave the `=` and what follows out.")
 
@@ -187,6 +188,7 @@ defmodule DSPex.Native.Signature.Parser do
     end
   end
 
+  @spec called(String.t(), tuple) :: no_return
   defp called(path, token),
     do: fail(token, "`#{path}(…)` is a call, and nothing is called here", "Write the type alone.")
 

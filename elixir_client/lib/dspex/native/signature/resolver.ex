@@ -180,6 +180,7 @@ defmodule DSPex.Native.Signature.Resolver do
 
   defp literal(node, _registered), do: no_literal(node)
 
+  @spec no_literal(tuple) :: no_return
   defp no_literal(node),
     do: fail(node, "a literal holds texts, numbers, `True`, `False` and `None`", "Quote it: 'text'.")
 

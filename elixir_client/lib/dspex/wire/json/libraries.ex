@@ -30,7 +30,8 @@ defmodule DSPex.Wire.Json.Jason do
   def decode(text) do
     case Jason.decode(text, objects: :ordered_objects) do
       {:ok, term} -> {:ok, raw(term)}
-      {:error, error} -> {:error, Exception.message(error)}
+      # It refuses numbers of more than 1,024 digits, unless it was compiled with another limit; the protocol has its own.
+      {:error, _error} -> DSPex.Wire.Json.Plain.decode(text)
     end
   end
 
@@ -61,8 +62,10 @@ defmodule DSPex.Wire.Json.Otp do
   @doc false
   def decoders, do: %{object_finish: fn pairs, outer -> {{Enum.reverse(pairs)}, outer} end, null: nil}
 
+  # JSON's own white space: String.trim/1 knows more of it.
   @doc false
-  def blank?(text), do: text |> String.trim_leading(" ") |> String.trim() == ""
+  def blank?(<<char, rest::binary>>) when char in ' \t\r\n', do: blank?(rest)
+  def blank?(rest), do: rest == ""
 end
 
 defmodule DSPex.Wire.Json.Elixir do

@@ -62,12 +62,12 @@ defmodule DSPex.Wire.Json.Reader do
   defp tagged("arrow", [{"data", data}], _level, context), do: %DSPex.Table{ipc: data!(data, context)}
 
   defp tagged("tensor", members, _level, context) do
-    with %{"dtype" => dtype, "shape" => shape, "data" => data} when length(members) == 3 <- Map.new(members),
-         {:ok, tensor} <- DSPex.Tensor.new(dtype, shape, data!(data, context)) do
-      tensor
-    else
-      {:error, problem} -> bad("tensor", problem)
-      _members -> bad("tensor", "it has exactly dtype, shape and data")
+    case Map.new(members) do
+      %{"dtype" => dtype, "shape" => shape, "data" => data} when length(members) == 3 ->
+        tensor!(DSPex.Tensor.new(dtype, shape, data!(data, context)))
+
+      _members ->
+        bad("tensor", "it has exactly dtype, shape and data")
     end
   end
 
@@ -94,6 +94,9 @@ defmodule DSPex.Wire.Json.Reader do
   end
 
   defp data!(_other, _context), do: bad("bytes", "bytes or an attachment are expected")
+
+  defp tensor!({:ok, tensor}), do: tensor
+  defp tensor!({:error, problem}), do: bad("tensor", problem)
 
   defp ok!({:ok, value}, _type), do: value
   defp ok!(:error, type), do: bad(type, "its value cannot be read")

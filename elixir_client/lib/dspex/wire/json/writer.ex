@@ -61,6 +61,7 @@ defmodule DSPex.Wire.Json.Writer do
   defp other(term, level, limits) do
     case Values.form(term) do
       {:text, text} -> value(text, level, limits)
+      {:as, value} -> value(value, level, limits)
       {:map, pairs} -> object(pairs, level + 1, limits)
       {:tuple, items} -> [~s({"$type":"tuple","items":), array(items, level + 1, limits), ?}]
       {:set, items} -> [~s({"$type":"set","items":), array(items, level + 1, limits), ?}]

@@ -67,6 +67,7 @@ defmodule DSPex.Wire.Msgpack.Encoder do
   defp value(term, level, limits), do: other(Values.form(term), level, limits)
 
   defp other({:text, text}, level, limits), do: value(text, level, limits)
+  defp other({:as, value}, level, limits), do: value(value, level, limits)
   defp other({:map, pairs}, level, limits), do: pairs(pairs, length(pairs), level + 1, limits)
   defp other({:tuple, items}, level, limits), do: ext(2, array(items, level + 1, limits))
   defp other({:set, items}, level, limits), do: ext(3, array(items, level + 1, limits))

@@ -92,7 +92,7 @@ defmodule DSPex.Native.Adapter.Repair.Look do
   end
 
   @doc "Whether only white space stands between the place and an offset."
-  @spec only_spaces?(Look.t(), integer) :: boolean
+  @spec only_spaces?(t, integer) :: boolean
   def only_spaces?(look, stop),
     do: stop <= 1 or Enum.all?(1..(stop - 1), &(at(look, &1) |> then(fn char -> char == nil or is_space(char) end)))
 
