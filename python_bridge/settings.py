@@ -59,6 +59,8 @@ class Settings:
         max_items: items of one collection.
         attachment_bytes: byte strings above this size travel as attachments.
         max_connections: clients of one socket at the same time.
+        max_handshakes: of these, clients that have not sent `initialize` yet.
+        handshake_ms: time from connecting to `initialize`, on sockets.
         max_programs: compiled programs that are kept.
         drain_ms: grace for requests in flight when the worker is told to end.
         listen: ``"stdio"``, ``"unix:/path"``, ``"tcp:127.0.0.1:port"`` (port 0: any), or gRPC at
@@ -108,6 +110,8 @@ class Settings:
     max_items: int = 1_000_000
     attachment_bytes: int = 64 * 1024
     max_connections: int = 64
+    max_handshakes: int = 32
+    handshake_ms: int = 10_000
     max_programs: int = 256
     drain_ms: int = 5000
     listen: str = "stdio"

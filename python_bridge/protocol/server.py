@@ -23,6 +23,10 @@ class ServerConnection(Connection):
     client_tools = False
     _greeted = False
 
+    def limit_greeting(self, max_frame_bytes: int) -> None:
+        """Take no larger frames until `initialize` is accepted."""
+        self._decoder.max_frame_bytes = min(max_frame_bytes, self.max_frame_bytes)
+
     def _receive_request(self, request: Request) -> Event | None:
         event = Connection._receive_request(self, request)
         if self.state is _READY and request.method != "initialize":  # nearly always, and so without a call
@@ -66,6 +70,7 @@ class ServerConnection(Connection):
         limits, capabilities = params.limits or {}, params.capabilities or {}
         self.peer_max_frame_bytes = _read_frame_limit(limits, self.peer_max_frame_bytes)
         self.client_tools = capabilities.get("tools") is True
+        self._decoder.max_frame_bytes = self.max_frame_bytes
         readable = params.encodings or list(ENCODINGS)
         self.encoding = request.encoding if request.encoding in readable else "json"
         self.state = State.INITIALIZED

@@ -8,11 +8,14 @@ import socket
 import stat
 
 from python_bridge.errors import BridgeError
+from python_bridge.protocol.connection import State
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.transports.peer import Peer
+from python_bridge.transports.reception import GREETING_BYTES, Reception
 
 _BACKLOG = 128
+_LINGER_S = 1.0
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -89,29 +92,57 @@ def address_of(listener: socket.socket) -> str:
 
 
 class SocketPeer(Peer):
-    """A peer that is turned away when too many are there."""
+    """A peer that is turned away when too many are there, and when it does not introduce itself in time."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, reception: Reception) -> None:
         self._full = len(dispatcher.conversations) >= dispatcher.settings.max_connections
+        self._reception = reception
+        self._timer: asyncio.TimerHandle | None = None
         super().__init__(dispatcher)
+        self._connection.limit_greeting(GREETING_BYTES)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self._full:
             text = "the worker has all the connections that it takes (max_connections)"
-            self._connection.fail(None, BridgeError("overloaded", text))
-            self.close()
+            self.dismiss(BridgeError("overloaded", text))
+        else:
+            self._timer = self._reception.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def is_stranger(self) -> bool:
+        """Whether no `initialize` of it was accepted, and it is there still."""
+        return self._connection.state is State.OPENED
+
+    def dismiss(self, error: BridgeError) -> None:
+        """Tell why, and end the connection, also when nobody reads at its other end."""
+        self._connection.fail(None, error)
+        self.close()
+        if self._transport is not None:
+            self._timer = self._loop.call_later(_LINGER_S, self._transport.abort)
+
+
+def reception_of(dispatcher: Dispatcher) -> Reception:
+    """Return the reception of a new listening socket."""
+    settings = dispatcher.settings
+    return Reception(dispatcher.loop, settings.max_handshakes, settings.handshake_ms)
 
 
 async def serve_socket(dispatcher: Dispatcher, listener: socket.socket) -> asyncio.Server:
     """Serve all clients of a listening socket; closing the server leaves their connections open."""
 
+    reception = reception_of(dispatcher)
+
     def peer() -> SocketPeer:
-        return SocketPeer(dispatcher)
+        return SocketPeer(dispatcher, reception)
 
     if listener.family == socket.AF_UNIX:
         return await dispatcher.loop.create_unix_server(peer, sock=listener)
     return await dispatcher.loop.create_server(peer, sock=listener)
 
 
-__all__ = ["SocketPeer", "address_of", "bind", "bind_unix", "remove_dead", "serve_socket"]
+__all__ = ["SocketPeer", "address_of", "bind", "bind_unix", "reception_of", "remove_dead", "serve_socket"]

@@ -12,7 +12,7 @@ from python_bridge.transports.direct import Direct, Exchange
 from python_bridge.transports.grpc.frames import FrameTransport
 from python_bridge.transports.grpc.payloads import read_params, write_payload
 from python_bridge.transports.grpc.statuses import abort
-from python_bridge.transports.sockets import SocketPeer
+from python_bridge.transports.sockets import SocketPeer, reception_of
 
 
 class Bridge(BridgeServicer):
@@ -23,6 +23,7 @@ class Bridge(BridgeServicer):
         self._direct = direct
         self._limits = dispatcher.limits
         self._max_bytes = dispatcher.settings.max_frame_bytes
+        self._reception = reception_of(dispatcher)
 
     async def Call(self, request: pb.CallRequest, context: Any) -> pb.CallResponse:  # noqa: N802 - gRPC's name
         exchange: Exchange | None = None
@@ -51,7 +52,7 @@ class Bridge(BridgeServicer):
                 self._direct.cancel(exchange)
 
     async def Connect(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
-        peer = SocketPeer(self._dispatcher)
+        peer = SocketPeer(self._dispatcher, self._reception)
         transport = FrameTransport(peer)
         peer.connection_made(transport)
         # The stream begins for the client now, not with the first answer.

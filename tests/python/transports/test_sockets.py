@@ -13,7 +13,9 @@ from links import PROGRAM, TOKEN, listening, tcp_link, unix_link
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.testing.client import BridgeClient
+from python_bridge.transports.reception import GREETING_BYTES
 from python_bridge.transports.sockets import address_of, bind, bind_unix
+from python_bridge.wire.frames import encode_frame
 
 pytestmark = [pytest.mark.anyio, pytest.mark.req("FR2.2.3", "OWN-9")]
 
@@ -54,6 +56,76 @@ async def test_more_clients_than_allowed_are_turned_away(tmp_path: Path) -> None
         await two.closed
         assert await one.request("ping") == {}
         one.close()
+
+
+async def test_who_connects_and_keeps_silent_is_told_and_turned_away(tmp_path: Path) -> None:
+    environ = {**os.environ, "DSPEX_HANDSHAKE_MS": "1000"}
+    async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
+        one = await connect(address)
+        await one.ready()
+        silent = await connect(address)
+        assert await silent.request("ping") == {}
+        error = await silent.refusals.get()
+        assert (error.kind, "handshake_ms" in error.message) == ("timeout", True)
+        await silent.closed
+        assert await one.request("ping") == {}
+        one.close()
+
+
+async def test_the_time_of_the_handshake_is_not_begun_anew_by_what_is_refused(tmp_path: Path) -> None:
+    environ = {**os.environ, "DSPEX_HANDSHAKE_MS": "1000"}
+    async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
+        client = await connect(address)
+        with pytest.raises(BridgeError, match="protocol_versions"):
+            await client.request("initialize", {"protocol_versions": "1"})
+        assert (await client.refusals.get()).kind == "timeout"
+        await client.closed
+
+
+async def test_a_client_that_reads_nothing_is_cut_off_all_the_same(tmp_path: Path) -> None:
+    environ = {**os.environ, "DSPEX_HANDSHAKE_MS": "100"}
+    async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
+        mute = socket.socket(socket.AF_UNIX)
+        mute.settimeout(30)
+        mute.connect(address.removeprefix("unix:"))
+        pings = encode_frame(b'{"jsonrpc":"2.0","id":1,"method":"ping"}') * 1000
+        with mute, pytest.raises((ConnectionResetError, BrokenPipeError)):
+            _send_without_end(mute, pings)  # until the worker reads no more, and then until it is gone
+
+
+def _send_without_end(mute: socket.socket, data: bytes) -> None:
+    while True:
+        mute.sendall(data)
+
+
+async def test_strangers_are_bounded_and_the_oldest_goes_first(tmp_path: Path) -> None:
+    environ = {**os.environ, "DSPEX_MAX_HANDSHAKES": "2"}
+    async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
+        friends = [await connect(address) for _ in range(2)]
+        for friend in friends:
+            await friend.ready()
+        strangers = [await connect(address) for _ in range(3)]
+        error = await strangers[0].refusals.get()
+        assert (error.kind, "max_handshakes" in error.message) == ("overloaded", True)
+        await strangers[0].closed
+        for client in (*strangers[1:], *friends):
+            assert await client.request("ping") == {}
+        await strangers[2].ready()
+        assert (await friends[0].request("worker/status"))["connections"] == 4
+        for client in (*strangers[1:], *friends):
+            client.close()
+
+
+async def test_a_stranger_cannot_have_a_large_frame_stored(tmp_path: Path) -> None:
+    async with listening(f"unix:{tmp_path}/w.sock", {}) as (_, address):
+        client = await connect(address)
+        assert client.transport is not None
+        client.transport.write((GREETING_BYTES + 1).to_bytes(4, "big") + b"x" * (GREETING_BYTES + 1))
+        assert (await client.refusals.get()).kind == "limit_exceeded"
+        await client.ready()
+        text = "x" * (GREETING_BYTES + 1)
+        assert await client.request("echo", {"value": text}) == {"value": text}
+        client.close()
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x"])
