@@ -19,7 +19,7 @@ from python_bridge.store.location import resolve_url
 from python_bridge.store.settings import StoreSettings
 
 _LEAST_PYTHON = (3, 11)
-_LEAST_DSPY = (3, 4)
+_LEAST_DSPY = (3, 2)
 _LEAST_FILES = 1024
 _MIB = 1 << 20
 _LEAST_DISK = 512 * _MIB
@@ -92,10 +92,10 @@ def _python() -> Check:
 def _dspy() -> Check:
     version = installed_version("dspy")
     if version is None:
-        return Check("dspy", FAILURE, "not installed", "pip install 'dspy>=3.4,<4'")
+        return Check("dspy", FAILURE, "not installed", "pip install 'dspy>=3.2.1,<4'")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _LEAST_DSPY:
-        return Check("dspy", FAILURE, f"{version} is too old", "pip install 'dspy>=3.4,<4'")
+        return Check("dspy", FAILURE, f"{version} is too old", "pip install 'dspy>=3.2.1,<4'")
     return Check("dspy", OK, version)
 
 

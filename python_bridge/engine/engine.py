@@ -8,6 +8,7 @@ import dspy
 from python_bridge.engine.adapters import ADAPTERS
 from python_bridge.engine.builder import ModuleBuilder
 from python_bridge.engine.calls import Runner
+from python_bridge.engine.compat.features import present
 from python_bridge.engine.compiled import Compiled
 from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.engine.lms.registry import LmRegistry
@@ -53,9 +54,10 @@ class DSPyEngine:
 
     @property
     def features(self) -> list[str]:
-        """Kinds of programs, adapters and abilities, as `initialize` lists them."""
+        """Kinds, adapters, abilities, and what not every version of dspy has, as `initialize` lists them."""
         kinds = [f"kind:{name}" for name in available_kinds()]
-        return ["stream", "tools", *kinds, *(f"adapter:{name}" for name in ADAPTERS)]
+        adapters = [f"adapter:{name}" for name in ADAPTERS]
+        return ["stream", "tools", *kinds, *adapters, *(f"dspy:{name}" for name in sorted(present()))]
 
     @property
     def abandoned_threads(self) -> int:

@@ -4,9 +4,9 @@ import asyncio
 import re
 from typing import Any
 
-import dspy
 from dspy.utils.exceptions import AdapterParseError
 
+from python_bridge.engine.compat.errors import LMError, is_retryable
 from python_bridge.errors import BridgeError
 
 _SECRET = re.compile(r"(?i)\b(sk-|key-|Bearer\s+)[A-Za-z0-9_\-]{6,}")
@@ -26,8 +26,7 @@ def to_bridge_error(error: BaseException) -> BridgeError:
         return inner
     if isinstance(error, AdapterParseError):
         return _unreadable(error)
-    lm_error = getattr(dspy, "LMError", None)
-    if lm_error is not None and isinstance(error, lm_error):
+    if isinstance(error, LMError):
         return _lm_error(error)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return BridgeError("lm_error", "the language model did not answer in time", retryable=True)
@@ -46,8 +45,6 @@ def _bridge_cause(error: BaseException) -> BridgeError | None:
 
 
 def _lm_error(error: Any) -> BridgeError:
-    from dspy.utils.exceptions import is_retryable_lm_error
-
     details = {
         "provider": error.provider,
         "model": error.model,
@@ -62,7 +59,7 @@ def _lm_error(error: Any) -> BridgeError:
     return BridgeError(
         "lm_error",
         f"{where} failed{status}: {text}",
-        retryable=is_retryable_lm_error(error),
+        retryable=is_retryable(error),
         retry_after=error.retry_after,
         details={name: value for name, value in details.items() if value is not None},
     )

@@ -7,7 +7,7 @@ import dspy
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from python_bridge.engine.rich import short_form
+from python_bridge.engine.rich import check_media, short_form
 from python_bridge.errors import BridgeError
 from python_bridge.wire.values import ArrowData, Tensor
 
@@ -67,6 +67,7 @@ class InputChecker:
 
 class _Field:
     def __init__(self, name: str, info: FieldInfo) -> None:
+        check_media(name, info.annotation)
         extra: dict[str, Any] = info.json_schema_extra  # type: ignore[assignment]
         self._name = name
         untyped = bool(extra.get("IS_TYPE_UNDEFINED"))

@@ -9,8 +9,8 @@ from python_bridge.settings import Settings
 if TYPE_CHECKING:
     from python_bridge.engine.engine import DSPyEngine
 
-MINIMUM = (3, 4)
-_INSTALL = "pip install 'dspy>=3.4,<4'"
+MINIMUM = (3, 2)
+_INSTALL = "pip install 'dspy>=3.2.1,<4'"
 _booted = False
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import dspy
 
+from python_bridge.engine.compat.features import require
+
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -31,6 +33,18 @@ def short_form(annotation: Any) -> Callable[[Any], Any] | None:
     return None
 
 
+def check_media(name: str, annotation: Any) -> None:
+    """Refuse types of dspy that read the worker's files, or addresses that callers choose, as some versions do.
+
+    Raises:
+        BridgeError: `unavailable`.
+    """
+    if any(annotation is getattr(dspy, kind, None) for kind in ("Image", "Audio", "File")):
+        require("media", f"the type of the field `{name}`")
+    for argument in typing.get_args(annotation):
+        check_media(name, argument)
+
+
 def image(value: Any) -> Any:
     """Take a data URI, a http(s) URL or the bytes of an image."""
     if isinstance(value, bytes):
@@ -46,4 +60,4 @@ def history(value: Any) -> Any:
     return {"messages": value} if isinstance(value, list) else value
 
 
-__all__ = ["history", "image", "short_form"]
+__all__ = ["check_media", "history", "image", "short_form"]

@@ -68,10 +68,12 @@ class Process(asyncio.SubprocessProtocol):
 
 
 @asynccontextmanager
-async def python_process(client: BridgeClient, *arguments: str, **options: Any) -> AsyncIterator[Process]:
+async def python_process(
+    client: BridgeClient, *arguments: str, python: str = sys.executable, **options: Any
+) -> AsyncIterator[Process]:
     """Run `python *arguments` with `client` on its standard streams; it is dead after the block."""
     loop = asyncio.get_running_loop()
-    command = [sys.executable, *arguments]
+    command = [python, *arguments]
     transport, process = await loop.subprocess_exec(lambda: Process(client), *command, cwd=ROOT, **options)
     try:
         async with asyncio.timeout(PATIENCE_S):

@@ -11,6 +11,8 @@ import dspy
 from cachetools import LRUCache
 from dspy.adapters.utils import format_field_value
 
+from python_bridge.engine.compat.streams import CarefulFallback
+
 CACHE_SIZE = 512
 _PLAIN = frozenset({str, int, bool, type(None)})
 
@@ -64,7 +66,7 @@ class MemoJSONAdapter(_Memo, _ChatInputs, dspy.JSONAdapter):
         lm_kwargs.update(self._formats[key])
 
 
-class MemoChatAdapter(_Memo, _ChatInputs, dspy.ChatAdapter):
+class MemoChatAdapter(CarefulFallback, _Memo, _ChatInputs, dspy.ChatAdapter):
     """`dspy.ChatAdapter`; what it cannot read is asked for again by one and the same JSON adapter."""
 
     def __init__(self, **options: Any) -> None:
@@ -75,7 +77,7 @@ class MemoChatAdapter(_Memo, _ChatInputs, dspy.ChatAdapter):
         return self._fallback
 
 
-class MemoXMLAdapter(_Memo, dspy.XMLAdapter):
+class MemoXMLAdapter(CarefulFallback, _Memo, dspy.XMLAdapter):
     """`dspy.XMLAdapter`."""
 
 

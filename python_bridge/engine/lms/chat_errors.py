@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from dspy import lm15
+
+from python_bridge.engine.compat.lm15 import lm15
 
 _CLASSES: dict[int, Any] = {
     401: lm15.AuthError,

@@ -3,8 +3,8 @@
 from typing import Any
 
 import orjson
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.lms.chat_errors import status_error
 
 _MAX_LINE = 16 * 1024 * 1024

@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.lms.answers import Answer
 from python_bridge.engine.lms.chat_errors import status_error
 from python_bridge.engine.lms.chat_stream import StreamReader

@@ -9,15 +9,15 @@ from contextlib import aclosing
 from typing import Any
 
 import dspy
-from dspy import lm15
-from dspy.clients.call_context import stream_emitted
-from dspy.clients.errors import wrap_error
 from dspy.utils.callback import with_callbacks
-from dspy.utils.exceptions import is_retryable_lm_error
 
+from python_bridge.engine.compat.errors import is_retryable, wrap_error
+from python_bridge.engine.compat.lm import EngineLM
+from python_bridge.engine.compat.lm15 import lm15
+from python_bridge.engine.compat.streams import stream_emitted
 from python_bridge.engine.lms.answers import Answer, Wire
 from python_bridge.engine.lms.capabilities import declared_capabilities, known_capabilities
-from python_bridge.engine.lms.lm15_wire import Lm15Wire
+from python_bridge.engine.lms.engines import wire_of
 from python_bridge.engine.lms.observed import observed
 from python_bridge.engine.lms.response_format import response_format
 from python_bridge.engine.scope import current_scope
@@ -26,7 +26,7 @@ _MAX_WAIT = 60.0
 _NOT_SENT = frozenset({"n", "num_generations", "rollout_id", "cache", "prompt_cache"})
 
 
-class LeanLM(dspy.LM):
+class LeanLM(EngineLM):
     """An LM over a wire.
 
     Args:
@@ -54,8 +54,8 @@ class LeanLM(dspy.LM):
         super().__init__(model, engine=engine, async_engine=async_engine, cache=False, num_retries=0, **options)
         self.retries = retries
         self.request_timeout = timeout
-        self.wire: Wire = wire or Lm15Wire(model, async_engine)
-        self._capabilities = known_capabilities(model) if wire is not None or known else declared_capabilities(engine)
+        self.wire: Wire = wire or wire_of(model, async_engine)
+        self._capabilities = known_capabilities(model) if known else declared_capabilities(engine)
 
     @property
     def supports_function_calling(self) -> bool:
@@ -126,7 +126,7 @@ class LeanLM(dspy.LM):
                 answer = await observed(self.model, attempt, self._attempt(body, progress))
             except Exception as raised:
                 error: Any = wrap_error(raised, model=self.model, provider=self._provider_name)
-                if attempt >= self.retries or progress.emitted or not is_retryable_lm_error(error):
+                if attempt >= self.retries or progress.emitted or not is_retryable(error):
                     raise error from raised
                 await asyncio.sleep(_delay(error, attempt))
                 attempt += 1

@@ -3,7 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
-from dspy import lm15
+from python_bridge.engine.compat.features import has_engines
+from python_bridge.engine.compat.lm15 import lm15
 
 _FREE = ("offline/", "scripted/")
 
@@ -18,7 +19,7 @@ def price(model: str, response: Any) -> float | None:
 
 def price_tokens(provider: str, model: str, requested: str, usage: dict[str, Any]) -> float | None:
     """Return US dollars for the tokens of a chat completion, or ``None`` when the model's price is not known."""
-    if not _is_priced(provider, model, requested):
+    if not has_engines() or not _is_priced(provider, model, requested):
         return None
     details = usage.get("prompt_tokens_details") or {}
     tokens = lm15.Usage(

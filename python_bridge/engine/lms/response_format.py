@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-from dspy.clients.legacy_requests import _strict_json_schema
 from pydantic import BaseModel
 
 
@@ -14,8 +13,17 @@ def response_format(value: Any) -> Any:
 
 @lru_cache(maxsize=512)
 def _of_class(value: type[BaseModel]) -> dict[str, Any]:
-    schema = _strict_json_schema(value.model_json_schema())
+    schema = _strict(value)
     return {"type": "json_schema", "json_schema": {"name": value.__name__, "schema": schema, "strict": True}}
+
+
+def _strict(value: type[BaseModel]) -> dict[str, Any]:
+    schema = value.model_json_schema()
+    try:
+        from dspy.clients.legacy_requests import _strict_json_schema
+    except ImportError:  # such a dspy makes its classes strict itself
+        return schema
+    return _strict_json_schema(schema)
 
 
 __all__ = ["response_format"]

@@ -1,5 +1,6 @@
 """The table of module kinds."""
 
+from python_bridge.engine.compat.features import present
 from python_bridge.engine.modules.base import Kind
 from python_bridge.engine.modules.chain import CHAIN
 from python_bridge.engine.modules.custom import CUSTOM
@@ -31,7 +32,8 @@ _SANDBOXED = {"program_of_thought", "code_act", "rlm"}
 
 def available_kinds() -> list[str]:
     """Return the kinds that can run here; those in a sandbox need Deno."""
-    return [name for name in KINDS if name not in _SANDBOXED or has_deno()]
+    sandboxed = has_deno() and "sandbox" in present()
+    return [name for name in KINDS if name not in _SANDBOXED or sandboxed]
 
 
 __all__ = ["KINDS", "available_kinds"]

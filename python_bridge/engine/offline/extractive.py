@@ -1,11 +1,13 @@
 """The responder behind ``offline/extractive``."""
 
+from __future__ import annotations  # not every version of dspy has the types
+
 import time
 from collections.abc import Sequence
 
 import anyio
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.offline.answering import answer
 from python_bridge.engine.offline.lm import Reply, make_reply, messages_of
 from python_bridge.engine.offline.prompt import ChatMessage, read_prompt

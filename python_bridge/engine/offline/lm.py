@@ -1,5 +1,7 @@
 """A `dspy.LM` whose completions are made in this process: engine objects for DSPy's request and stream types."""
 
+from __future__ import annotations  # not every version of dspy has the types
+
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -7,8 +9,9 @@ from typing import Any, Protocol
 
 import anyio
 import dspy
-from dspy import lm15
 
+from python_bridge.engine.compat.lm import EngineLM
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.offline.pieces import count_tokens, cut
 from python_bridge.engine.offline.prompt import ChatMessage
 
@@ -71,16 +74,16 @@ class AsyncLocalEngine:
     """DSPy's asynchronous engine contract over a responder."""
 
     def __init__(self, responder: Responder) -> None:
-        self._responder = responder
+        self.responder = responder
 
     async def complete(self, request: lm15.Request) -> lm15.Response:
-        reply = await self._responder.areply(request)
+        reply = await self.responder.areply(request)
         for number in range(len(reply.pieces) if reply.paced else 0):
             await reply.apause(number)
         return _response(request, reply)
 
     async def stream(self, request: lm15.Request) -> AsyncIterator[Any]:
-        reply = await self._responder.areply(request)
+        reply = await self.responder.areply(request)
         yield lm15.StreamStartEvent(model=request.model)
         for number, piece in enumerate(reply.pieces):
             await reply.apause(number)
@@ -94,7 +97,7 @@ class AsyncLocalEngine:
 def local_lm(model: str, responder: Responder, **options: Any) -> dspy.LM:
     """Return a `dspy.LM` that answers by a responder; no retries nor cache of DSPy's unless `options` say so."""
     options = {"cache": False, "num_retries": 0, **options}
-    return dspy.LM(model, engine=LocalEngine(responder), async_engine=AsyncLocalEngine(responder), **options)
+    return EngineLM(model, engine=LocalEngine(responder), async_engine=AsyncLocalEngine(responder), **options)
 
 
 def messages_of(request: lm15.Request) -> list[ChatMessage]:

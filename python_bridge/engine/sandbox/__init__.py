@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from python_bridge.engine.compat.features import require
 from python_bridge.errors import BridgeError
 
 INSTALL = "pip install 'dspy[deno]'"
@@ -27,6 +28,7 @@ def need_deno(kind: str) -> None:
     Raises:
         BridgeError: `unavailable`, with the line to run.
     """
+    require("sandbox", f"the kind {kind!r}")
     if not has_deno():
         raise BridgeError(
             "unavailable",

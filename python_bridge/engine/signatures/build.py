@@ -6,6 +6,7 @@ from typing import Any
 import dspy
 from pydantic.fields import FieldInfo
 
+from python_bridge.engine.rich import check_media
 from python_bridge.engine.signatures.errors import syntax_error
 from python_bridge.engine.signatures.spec import FieldSpec, SignatureSpec
 from python_bridge.errors import BridgeError
@@ -17,8 +18,11 @@ def build_signature(spec: SignatureSpec) -> type[dspy.Signature]:
     """Make the class.
 
     Raises:
-        BridgeError: `signature_error` when DSPy or pydantic refuses a field or its type.
+        BridgeError: `signature_error` when DSPy or pydantic refuses a field or its type; `unavailable` for a type that
+            is not safe in the installed version of dspy.
     """
+    for item in spec.fields:
+        check_media(item.name, item.annotation)
     fields = {item.name: (item.annotation, _field_info(item)) for item in spec.fields}
     instructions = _default_instructions(spec) if spec.instructions is None else spec.instructions
     try:

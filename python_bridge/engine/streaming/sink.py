@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from python_bridge.engine.compat.features import present
 from python_bridge.engine.interface import EventSink
 from python_bridge.engine.streaming.chat import ChatSplitter
 from python_bridge.engine.streaming.fields import FieldSplitter, Piece
@@ -61,6 +62,8 @@ class StreamSink:
         fields = list(predictor.signature.output_fields)
         # A chat answer that could not be read is asked for again as JSON.
         name = "json" if self._adapter == "chat" and text.lstrip().startswith("{") else self._adapter
+        if name == "xml" and "xml-entities" not in present():
+            fields = []  # such an adapter takes answers as they stand: they go out when they are whole
         return _SPLITTERS[name](fields)
 
     async def pieces(self, predictor: Any, pieces: list[Piece]) -> bool:

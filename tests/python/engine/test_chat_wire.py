@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
-from dspy import lm15
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.lms.chat_errors import retry_after, status_error
 from python_bridge.engine.lms.chat_stream import StreamReader

@@ -5,8 +5,8 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.failures import clean, to_bridge_error
 from python_bridge.engine.lms.registry import lean

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 import pytest
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.interface import CallContext
 from python_bridge.engine.learning.bootstrap import bootstrap_few_shot

@@ -12,7 +12,7 @@ from python_bridge.settings import Settings
 
 
 @pytest.mark.req("NFR5.1.4")
-@pytest.mark.parametrize("version", ["2.6.27", "3.0.4", "3.3.1"])
+@pytest.mark.parametrize("version", ["2.6.27", "3.0.4", "3.1.3"])
 def test_a_dspy_that_is_too_old_is_refused_with_the_line_to_run(version: str) -> None:
     with pytest.raises(BridgeError, match="pip install") as caught:
         check_version(version)
@@ -20,7 +20,7 @@ def test_a_dspy_that_is_too_old_is_refused_with_the_line_to_run(version: str) ->
     assert version in caught.value.message
 
 
-@pytest.mark.parametrize("version", ["3.4.1", "3.10.0", "4.0", "3.5.0rc1"])
+@pytest.mark.parametrize("version", ["3.2.1", "3.3.1", "3.4.1", "3.10.0", "4.0", "3.5.0rc1"])
 def test_newer_versions_are_taken(version: str) -> None:
     check_version(version)
 
@@ -49,7 +49,7 @@ def test_a_missing_dspy_is_said_with_the_line_to_run() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("unavailable dspy is not installed")
-    assert "pip install 'dspy>=3.4,<4'" in done.stdout
+    assert "pip install 'dspy>=3.2.1,<4'" in done.stdout
 
 
 @pytest.mark.req("OWN-8")

@@ -6,8 +6,8 @@ from typing import Any
 
 import dspy
 import pytest
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.modules.registry import KINDS
 from python_bridge.engine.sandbox import has_deno

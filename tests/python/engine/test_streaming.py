@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.errors import BridgeError

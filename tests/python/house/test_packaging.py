@@ -15,6 +15,7 @@ from scripts.tree import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCKS = ["requirements-uv.lock", "requirements.lock", "requirements-http.lock", "requirements-dev.lock"]
+OTHER_VERSIONS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/python/versions/*.lock"))
 
 
 def normal(name: str) -> str:
@@ -31,7 +32,7 @@ def names_of(requirements: list[str]) -> set[str]:
     return {normal(found[0]) for line in requirements if (found := re.match(r"[A-Za-z0-9._-]+", line))}
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, *OTHER_VERSIONS])
 def test_every_locked_package_is_pinned_with_hashes_and_no_index_is_named(lock: str) -> None:
     text = (ROOT / lock).read_text("utf-8")
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]

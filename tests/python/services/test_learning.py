@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from dspy import lm15
 
+from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.errors import BridgeError
 from python_bridge.settings import LmSettings, Settings
 from python_bridge.testing import ScriptedLM
