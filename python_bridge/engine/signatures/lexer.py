@@ -12,7 +12,8 @@ from python_bridge.engine.signatures.strings import read_string
 Kind = Literal["name", "number", "string", "symbol", "end"]
 
 _BLANK = re.compile(r"(?:[ \t\f\r\n]|\\\r?\n|#[^\n]*\n)+")
-_NAME = re.compile(r"[^\W\d]\w*")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAIL = re.compile(r"[A-Za-z0-9_]*")
 _STRING_START = re.compile(r"[A-Za-z]{0,2}(?='|\")")
 _NUMBER = re.compile(
     r"0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+|\d(?:_?\d)*(?:\.(?:\d(?:_?\d)*)?)?(?:[eE][+-]?\d(?:_?\d)*)?|\.\d(?:_?\d)*"
@@ -55,13 +56,24 @@ def _next(text: str, position: int, end: int) -> Token:
     if match := _STRING_START.match(text, position, end):
         value, stop = read_string(text, position, match.end(), end)
         return Token("string", value, position, stop)
-    if match := _NAME.match(text, position, end):
-        return _name(text, position, match.end())
+    if (stop := _name_end(text, position, end)) > position:
+        return _name(text, position, stop)
     if match := _NUMBER.match(text, position, end):
         return _number(text, position, match.end(), end)
     if match := _SYMBOL.match(text, position, end):
         return Token("symbol", match.group(), position, match.end())
     raise _unexpected(text, position)
+
+
+def _name_end(text: str, start: int, limit: int) -> int:
+    """Return where the name that begins at `start` ends; `start` itself where none does."""
+    match = _NAME.match(text, start, limit)
+    end = match.end() if match else start
+    # Characters beyond ASCII, such as combining marks, are what Python says they are; a pattern knows fewer.
+    while end < limit and not text[end].isascii() and f"a{unicodedata.normalize('NFKC', text[end])}".isidentifier():
+        tail = _TAIL.match(text, end + 1, limit)
+        end = tail.end() if tail else end + 1
+    return end
 
 
 def _name(text: str, start: int, end: int) -> Token:

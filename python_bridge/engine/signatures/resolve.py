@@ -62,7 +62,7 @@ class Resolver:
             case Name():
                 return self._name(node)
             case Alternatives():
-                return self._union(node, node.items)
+                return self._alternatives(node)
             case Subscript():
                 return self._subscript(node)
             case Constant(value=None):
@@ -86,6 +86,15 @@ class Resolver:
         if close := difflib.get_close_matches(path, names, n=1):
             return f"Did you mean `{close[0]}`?"
         return "Use a builtin type such as `str` or `list[int]`, or register the type in the worker's settings."
+
+    def _alternatives(self, node: Alternatives) -> Any:
+        """Join `a | b | c` two by two, as DSPy does: a `NoneType` on the left goes behind the other."""
+        joined = self._type(node.items[0])
+        for item in node.items[1:]:
+            left, right = joined, self._type(item)
+            pair = (right, left) if left is type(None) else (left, right)
+            joined = self._build(node, lambda pair=pair: typing.Union[pair])  # noqa: UP007
+        return joined
 
     def _union(self, node: Node, items: tuple[Node, ...]) -> Any:
         if not items:

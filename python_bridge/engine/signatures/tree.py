@@ -41,7 +41,8 @@ def _generic(annotation: Any, origin: Any) -> dict[str, Any]:
     if origin is typing.Annotated:
         return type_tree(arguments[0])
     kind = _SIMPLE.get(origin) or f"{origin.__module__}.{origin.__qualname__}"
-    if not arguments and not isinstance(annotation, types.GenericAlias):
+    # `List` has no arguments, `Tuple[()]` and `tuple[()]` have an empty list of them.
+    if not arguments and not isinstance(annotation, types.GenericAlias) and annotation != typing.Tuple[()]:  # noqa: UP006
         return {"kind": kind}
     return {"kind": kind, "args": [type_tree(item) for item in arguments]}
 

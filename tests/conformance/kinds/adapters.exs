@@ -97,7 +97,7 @@ defmodule DSPex.Conformance.Adapters do
     expected = vector["expected"]
 
     case {@adapters[vector["adapter"]].values(signature, vector["completion"]), expected["ok"]} do
-      {{:ok, values}, true} -> compare(tagged({values}, types), DSPex.Ordered.plain(expected["outputs"]))
+      {{:ok, values}, true} -> compare(tagged({values}, types), expected["outputs"] |> DSPex.Ordered.plain() |> sets())
       {{:error, %{kind: :needs_python}}, _ok} -> handed_over(vector)
       {{:error, error}, false} -> compare_error(error, expected["error"])
       {{:ok, values}, false} -> {:error, "read #{inspect(values)}, though DSPy says #{expected["error"]["kind"]}"}
@@ -157,7 +157,12 @@ defmodule DSPex.Conformance.Adapters do
   defp tag("float", value, _types), do: %{"nan" => :nan, "inf" => :infinity, "-inf" => :neg_infinity}[value["value"]]
   defp tag("history", value, types), do: {:dspy, "History", [{"messages", untagged(value["messages"], types)}]}
   defp tag("image", value, _types), do: {:dspy, "Image", [{"url", value["url"]}]}
-  defp tag("code", value, _types), do: {:dspy, "Code", [{"code", value["value"]}]}
+
+  # As it is made in Python: without the fence.
+  defp tag("code", value, _types) do
+    {:ok, code} = DSPex.Native.Adapter.Validate.value(value["value"], {:dspy, "Code"})
+    code
+  end
 
   defp tag("tool", value, types) do
     {:dspy, "Tool", for(key <- ["name", "desc", "args"], do: {key, untagged(value[key], types)})}
@@ -180,8 +185,8 @@ defmodule DSPex.Conformance.Adapters do
 
   defp tagged({:dspy, name, pairs}, types), do: %{"$type" => "dspy", "name" => name, "value" => tagged({pairs}, types)}
 
-  defp tagged({kind, items}, types) when kind in [:tuple, :set],
-    do: %{"$type" => Atom.to_string(kind), "value" => tagged(items, types)}
+  defp tagged({:tuple, items}, types), do: %{"$type" => "tuple", "value" => tagged(items, types)}
+  defp tagged({:set, items}, types), do: sets(%{"$type" => "set", "value" => tagged(items, types)})
 
   defp tagged({:bytes, bytes}, _types), do: %{"$type" => "bytes", "value" => bytes}
   defp tagged({kind, text}, _types), do: %{"$type" => Atom.to_string(kind), "value" => text}
@@ -189,6 +194,12 @@ defmodule DSPex.Conformance.Adapters do
   defp tagged(:infinity, _types), do: %{"$type" => "float", "value" => "inf"}
   defp tagged(:neg_infinity, _types), do: %{"$type" => "float", "value" => "-inf"}
   defp tagged(value, _types), do: value
+
+  # Sets have no order.
+  defp sets(%{"$type" => "set", "value" => items}), do: %{"$type" => "set", "value" => items |> sets() |> Enum.sort()}
+  defp sets(%{} = map), do: Map.new(map, fn {key, value} -> {key, sets(value)} end)
+  defp sets(list) when is_list(list), do: Enum.map(list, &sets/1)
+  defp sets(value), do: value
 
   # Inside a model an enum is known by its values alone; the registered type has the names.
   defp member(name, member, value, types) do

@@ -18,9 +18,10 @@ def run(path: Path, *extra: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.req("OWN-7", "OWN-9", "FR1.2.3")
-def test_every_case_of_the_corpus_holds() -> None:
-    done = run(CORPUS, "--show", "5")
-    count = len(json.loads(CORPUS.read_text("utf-8"))["cases"])
+@pytest.mark.parametrize("corpus", [CORPUS, CORPUS.with_name("signatures_more.json")], ids=lambda path: path.stem)
+def test_every_case_of_the_corpus_holds(corpus: Path) -> None:
+    done = run(corpus, "--show", "5")
+    count = len(json.loads(corpus.read_text("utf-8"))["cases"])
     assert done.stdout.splitlines()[-1] == f"{count} passed, 0 failed", done.stdout + done.stderr
     assert done.returncode == 0
 

@@ -344,6 +344,51 @@ defmodule DSPex.Native.Python do
   @spec strip(String.t()) :: String.t()
   def strip(text), do: text |> strip_leading() |> strip_trailing()
 
+  @doc """
+  The decimal digits of other scripts as ASCII ones, as Python's numbers read them.
+
+      iex> DSPex.Native.Python.ascii_digits("٣.１")
+      "3.1"
+  """
+  @spec ascii_digits(String.t()) :: String.t()
+  def ascii_digits(text) do
+    if for(<<char <- text>>, char > 127, do: char) == [],
+      do: text,
+      else: Regex.replace(~r/\p{Nd}/u, text, fn <<code::utf8>> -> Integer.to_string(digit(code, 0)) end)
+  end
+
+  # Digits stand in runs of ten that begin with zero.
+  defp digit(code, count) do
+    if code > ?0 and Regex.match?(~r/\p{Nd}/u, <<code - 1::utf8>>), do: digit(code - 1, count + 1), else: rem(count, 10)
+  end
+
+  @doc """
+  Equal values once, the first of them, as a Python set keeps them.
+
+      iex> DSPex.Native.Python.unique([1, true, "1", 1.0, 2])
+      [1, "1", 2]
+  """
+  @spec unique([value]) :: [value]
+  def unique(values), do: Enum.uniq_by(values, &same/1)
+
+  defp same(value) when is_boolean(value), do: number(value)
+  defp same(value) when is_float(value), do: if(trunc(value) == value, do: trunc(value), else: value)
+  defp same({:tuple, items}), do: {:tuple, Enum.map(items, &same/1)}
+  defp same(value), do: value
+
+  @doc """
+  Whether a Python set or dict can hold the value as an item or key.
+
+      iex> Enum.map(["a", {:tuple, [1, []]}, {[]}], &DSPex.Native.Python.hashable?/1)
+      [true, false, false]
+  """
+  @spec hashable?(value) :: boolean
+  def hashable?(value) when is_list(value), do: false
+  def hashable?({pairs}) when is_list(pairs), do: false
+  def hashable?({:tuple, items}), do: Enum.all?(items, &hashable?/1)
+  def hashable?({kind, _name, _pairs}) when kind in [:model, :dspy], do: false
+  def hashable?(_value), do: true
+
   @line_ends ["\r\n", "\n", "\r", "\v", "\f", <<0x1C>>, <<0x1D>>, <<0x1E>>, "\u0085", "\u2028", "\u2029"]
 
   @doc """

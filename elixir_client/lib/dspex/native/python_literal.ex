@@ -24,7 +24,7 @@ defmodule DSPex.Native.PythonLiteral do
     text = String.trim_leading(text, " ") |> String.trim_leading("\t")
 
     with false <- several_lines?(text),
-         {:ok, tokens} <- Lexer.tokens(text, 0, byte_size(text)),
+         {:ok, tokens} <- tokens(text),
          {value, [{:end, _value, _at, _length}]} <- expression(tokens) do
       {:ok, value}
     else
@@ -32,6 +32,12 @@ defmodule DSPex.Native.PythonLiteral do
     end
   catch
     :no_literal -> :error
+  end
+
+  # A comment may run to the end of the text.
+  defp tokens(text) do
+    text = if String.contains?(text, "#"), do: text <> "\n", else: text
+    Lexer.tokens(text, 0, byte_size(text))
   end
 
   # A new line ends an expression, unless it stands in brackets.
@@ -82,12 +88,19 @@ defmodule DSPex.Native.PythonLiteral do
   defp joined(_text, [{:string, _more, _at, _length} | _rest]), do: no()
   defp joined(text, rest), do: {text, rest}
 
+  # One sign, and of a number alone.
   defp signed(sign, tokens, depth) do
+    if twice?(tokens), do: no()
+
     case value(tokens, depth + 1) do
       {number, rest} when is_number(number) -> {if(sign == "-", do: -number, else: number), rest}
       _other -> no()
     end
   end
+
+  defp twice?([{:symbol, "(", _at, _length} | rest]), do: twice?(rest)
+  defp twice?([{:symbol, symbol, _at, _length} | _rest]), do: symbol in ["-", "+"]
+  defp twice?(_tokens), do: false
 
   defp items([{:symbol, closing, _at, _length} | rest], closing, _depth, done), do: {Enum.reverse(done), rest}
 
@@ -125,7 +138,7 @@ defmodule DSPex.Native.PythonLiteral do
 
       _item ->
         {items, rest} = items(tokens, "}", depth, [])
-        {{:set, Enum.uniq(items)}, rest}
+        {{:set, Python.unique(items)}, rest}
     end
   end
 

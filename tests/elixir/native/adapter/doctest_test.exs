@@ -7,5 +7,6 @@ defmodule DSPex.Native.AdapterDocTest do
   doctest DSPex.Native.Adapter.JsonText
   doctest DSPex.Native.Adapter.PythonJson
   doctest DSPex.Native.Adapter.Validate
+  doctest DSPex.Native.Adapter.Validate.Digits
   doctest DSPex.Native.Adapter.XmlReader
 end

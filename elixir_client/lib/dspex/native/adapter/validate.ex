@@ -118,7 +118,14 @@ defmodule DSPex.Native.Adapter.Validate do
 
   defp set(value, item, depth) do
     exact = if match?({:set, _items}, value), do: 2, else: 0
-    with_items(value, item, depth, exact, &{:set, Enum.uniq(&1)})
+
+    with {:ok, {:set, items}, _exact, _count} = found <-
+           with_items(value, item, depth, exact, &{:set, Python.unique(&1)}) do
+      case Enum.reject(items, &Python.hashable?/1) do
+        [] -> found
+        [other | _more] -> Outcome.wrong("items of a set are texts, numbers and the like", other)
+      end
+    end
   end
 
   defp tuple(value, types, depth) do

@@ -27,10 +27,8 @@ defmodule DSPex.Native.Adapter.XmlReader do
   @doc "The elements of a fragment, or `:error` when it is not well-formed."
   @spec read(String.t()) :: {:ok, [t]} | :error
   def read(fragment) do
-    case content(normal(fragment), "", [], [], @names, 0) do
-      {_text, children, ""} -> {:ok, children}
-      {_text, _children, _closing} -> :error
-    end
+    {_text, children, ""} = content(normal(fragment), "", [], [], @names, 0)
+    {:ok, children}
   catch
     :bad_xml -> :error
   end
@@ -44,6 +42,7 @@ defmodule DSPex.Native.Adapter.XmlReader do
   # `text` gathers what stands before the next element: the parent's text, or the tail of the last child.
   defp content("", nil_or_text, run, done, _names, 0), do: close(nil_or_text, run, done, "")
   defp content("", _text, _run, _done, _names, _depth), do: bad()
+  defp content(<<"</", _rest::binary>>, _text, _run, _done, _names, 0), do: bad()
   defp content(<<"</", rest::binary>>, text, run, done, _names, _depth), do: close(text, run, done, rest)
 
   defp content(<<"<!--", rest::binary>>, text, run, done, names, depth),

@@ -27,6 +27,16 @@ defmodule DSPex.Native.Python.Timedelta do
     end
   end
 
+  @doc "The duration in seconds; 0 for what is no duration."
+  @spec seconds(String.t()) :: number
+  def seconds(text) do
+    case parts(text) do
+      :error -> 0
+      {days, seconds, 0} -> days * 86_400 + seconds
+      {days, seconds, micro} -> days * 86_400 + seconds + micro / 1_000_000
+    end
+  end
+
   defp named({days, seconds, micro}) do
     for {name, count} <- [{"days", days}, {"seconds", seconds}, {"microseconds", micro}],
         count != 0,

@@ -14,8 +14,9 @@ defmodule DSPex.Native.Signature.Lexer do
   @type problem :: {non_neg_integer, non_neg_integer, String.t(), String.t()}
 
   @number ~r/\A(?:0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+|\d(?:_?\d)*(?:\.(?:\d(?:_?\d)*)?)?(?:[eE][+-]?\d(?:_?\d)*)?|\.\d(?:_?\d)*(?:[eE][+-]?\d(?:_?\d)*)?)/
-  @name ~r/\A[\p{L}\p{Nl}_][\p{L}\p{N}\p{M}\p{Pc}·]*/u
-  @identifier ~r/\A[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}·]*\z/u
+  # With the characters that Unicode lists as Other_ID_Start and Other_ID_Continue.
+  @name ~r/\A[\p{L}\p{Nl}_\x{2118}\x{212E}][\p{L}\p{N}\p{M}\p{Pc}·\x{0387}\x{2118}\x{212E}]*/u
+  @identifier ~r/\A[\p{L}\p{Nl}_\x{2118}\x{212E}][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}·\x{0387}\x{1369}-\x{1371}\x{19DA}\x{2118}\x{212E}]*\z/u
 
   defguardp is_lower(char) when char in ?a..?z
   defguardp is_start(char) when is_lower(char) or char in ?A..?Z or char == ?_

@@ -67,7 +67,7 @@ defmodule DSPex.Native.Signature.Resolver do
 
   # `List` stands for a list of anything inside another type, though not for a whole field.
   defp bare(kind, _path, _node) when kind in [:list, :set, :frozenset, :dict, :tuple], do: {:bare, {kind, []}}
-  defp bare({:generic, name}, _path, _node), do: {:bare, {:generic, name, []}}
+  defp bare({:generic, name}, _path, _node) when name != "collections.defaultdict", do: {:bare, {:generic, name, []}}
   defp bare(_kind, path, node), do: fail(node, "`#{path}` is no type by itself", example(path))
 
   defp construct(:literal, _arity, _path, arguments, node, registered) do
@@ -142,13 +142,29 @@ defmodule DSPex.Native.Signature.Resolver do
 
   # Limits of another kind than the values make pydantic fail when it builds the type.
   defp applicable({node, {:field, options}}, type) do
-    for {name, value} <- options, name in @numeric do
-      if type in [:int, {:class, "datetime.date"}] and is_float(value),
-        do: fail(node, "`#{name}=#{value}` cannot limit `#{Type.to_text(type)}`", "Give a limit of the same type.")
+    for {name, value} <- options, unfit?(name, value, type) do
+      fail(node, "`#{name}=#{value}` cannot limit `#{Type.to_text(type)}`", "Give a limit of the same type.")
     end
   end
 
   defp applicable(_constant, _type), do: :ok
+
+  @unfit_for_strict ["collections.abc.Sequence", "collections.abc.Iterable"]
+
+  defp unfit?(name, value, {:union, types}) do
+    case Enum.reject(types, &(&1 == :none)) do
+      [one] when length(types) == 2 -> unfit?(name, value, one)
+      _several -> name == "strict"
+    end
+  end
+
+  defp unfit?(name, value, :int) when name in @numeric, do: is_float(value)
+  defp unfit?("multiple_of", _value, {:class, "datetime.date"}), do: false
+  defp unfit?(name, _value, {:class, "datetime.date"}) when name in @numeric, do: true
+  defp unfit?("strict", _value, type) when type in [:any, :none, :none_value], do: true
+  defp unfit?("strict", _value, {:literal, _values}), do: true
+  defp unfit?("strict", _value, {:generic, name, _args}), do: name in @unfit_for_strict
+  defp unfit?(_name, _value, _type), do: false
 
   # `...` stands only as the second and last argument: any number of the first.
   defp tuple([{:constant, :ellipsis, _span}], 1, _path, _registered), do: [:ellipsis]

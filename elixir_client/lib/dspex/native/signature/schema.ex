@@ -40,10 +40,17 @@ defmodule DSPex.Native.Signature.Schema do
   @spec of(Type.t()) :: {:ok, schema} | :error
   def of(type) do
     {schema, defs} = top(type)
-    {:ok, with_defs(schema, defs)}
+    {:ok, schema |> with_defs(defs) |> flat(type)}
   catch
     :no_schema -> :error
   end
+
+  # Of a union that has one member left, pydantic writes the member out, unless it points to itself.
+  defp flat({[{"$defs", {[{name, body}]}}, {"$ref", "#/$defs/" <> name}]} = schema, {:union, _types}) do
+    if body |> inspect(limit: :infinity) |> String.contains?("\"#/$defs/#{name}\""), do: schema, else: body
+  end
+
+  defp flat(schema, _type), do: schema
 
   @doc "The schema as it stands inside another one, and the definitions it points to."
   @spec inner(Type.t(), map) :: {schema, map}
@@ -224,35 +231,55 @@ defmodule DSPex.Native.Signature.Schema do
     "multiple_of" => "multipleOf"
   }
   @lengths %{
-    "string" => %{"min_length" => "minLength", "max_length" => "maxLength"},
     "array" => %{"min_length" => "minItems", "max_length" => "maxItems"},
     "object" => %{"min_length" => "minProperties", "max_length" => "maxProperties"}
   }
+  @other_lengths %{"min_length" => "minLength", "max_length" => "maxLength"}
+  @decimals ["max_digits", "decimal_places"]
+  @moments for name <- ~w(datetime time timedelta), do: {:class, "datetime." <> name}
 
   defp annotated(type, metadata, defs) do
-    {{pairs}, defs} = inner(type, defs)
-    kind = kind(pairs)
-    options = for {:field, options} <- metadata, {name, value} <- options, do: {word(name, kind), value}
-    added = Enum.reject(options, &match?({nil, _value}, &1))
-
-    {{sorted(Enum.reduce(added, pairs, fn {name, value}, pairs -> List.keystore(pairs, name, 0, {name, value}) end))},
-     defs}
+    options = for {:field, options} <- metadata, option <- options, do: option
+    {words, limits} = Enum.split_with(options, fn {name, _value} -> name in ["title", "description"] end)
+    {{pairs}, defs} = limited(type, limits, defs)
+    {{pairs |> put(words) |> sorted()}, defs}
   end
 
-  defp kind(pairs) do
-    case {List.keyfind(pairs, "type", 0), List.keymember?(pairs, "format", 0)} do
-      {{"type", "string"}, true} -> "formatted"
-      {{"type", kind}, _format?} -> kind
-      {nil, _format?} -> nil
+  defp put(pairs, added),
+    do: Enum.reduce(added, pairs, fn pair, pairs -> List.keystore(pairs, elem(pair, 0), 0, pair) end)
+
+  # The limits of a value that may be missing are those of the value.
+  defp limited({:union, types} = type, limits, defs) do
+    case Enum.split_with(types, &(&1 == :none)) do
+      {[:none], [one]} -> inner({:union, [{:annotated, one, [{:field, limits}]}, :none]}, defs)
+      _others -> plainly(type, limits, defs)
     end
   end
 
-  defp word(name, _kind) when name in ["title", "description"], do: name
-  defp word("pattern", kind), do: if(kind == "string", do: "pattern")
+  # A decimal is a number or a text: only the number has limits, and they are floats.
+  defp limited({:class, "decimal.Decimal"} = type, limits, defs) do
+    {{[{"anyOf", [{number} | texts]}]}, defs} = inner(type, defs)
+    {numeric, others} = Enum.split_with(limits, fn {name, _value} -> is_map_key(@numeric, name) end)
+    number = put(number, for({name, value} <- numeric, do: {@numeric[name], value / 1}))
+    lengths = for {name, value} <- others, word = @other_lengths[name], do: {word, value}
+    {{sorted([{"anyOf", [{sorted(number)} | texts]} | lengths])}, defs}
+  end
+
+  defp limited(type, limits, defs), do: plainly(type, limits, defs)
+
+  defp plainly(type, limits, defs) do
+    {{pairs}, defs} = inner(type, defs)
+    kind = with {"type", kind} <- List.keyfind(pairs, "type", 0), do: kind
+    {{pairs |> put(for({name, value} <- limits, word = word(name, type, kind), do: {word, value})) |> sorted()}, defs}
+  end
+
   # A limit that the values cannot have stands there under its own name.
-  defp word(name, kind) when is_map_key(@numeric, name) and kind in ["integer", "number"], do: @numeric[name]
-  defp word(name, kind) when is_map_key(@numeric, name), do: if(kind, do: name)
-  defp word(name, kind), do: get_in(@lengths, [kind, name])
+  defp word("pattern", type, _kind), do: if(type == :str, do: "pattern")
+  defp word(name, type, _kind) when is_map_key(@numeric, name) and type in [:int, :float], do: @numeric[name]
+  defp word("multiple_of", type, _kind), do: if(type != {:class, "datetime.timedelta"}, do: "multiple_of")
+  defp word(name, type, _kind) when is_map_key(@numeric, name), do: if(type not in @moments, do: name)
+  defp word(name, _type, _kind) when name in @decimals, do: name
+  defp word(name, _type, kind), do: get_in(@lengths, [kind, name]) || @other_lengths[name]
 
   defp sorted(pairs), do: Enum.sort_by(pairs, &elem(&1, 0))
 end

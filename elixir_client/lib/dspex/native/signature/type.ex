@@ -135,7 +135,7 @@ defmodule DSPex.Native.Signature.Type do
 
   defp field_text(options) do
     {plain, constraints} = Enum.split_with(options, fn {name, _value} -> name in ["title", "description"] end)
-    plain = Enum.map(plain, fn {name, value} -> " #{name}=#{Python.repr(value)}" end)
+    plain = for name <- ["title", "description"], {^name, value} <- plain, do: " #{name}=#{Python.repr(value)}"
     metadata = Enum.map_join(constraints, ", ", &constraint_text/1)
     Enum.join(plain) <> if(metadata == "", do: "", else: " metadata=[#{metadata}]")
   end
@@ -147,7 +147,9 @@ defmodule DSPex.Native.Signature.Type do
     "lt" => "Lt",
     "multiple_of" => "MultipleOf",
     "min_length" => "MinLen",
-    "max_length" => "MaxLen"
+    "max_length" => "MaxLen",
+    "strict" => "Strict",
+    "allow_inf_nan" => "AllowInfNan"
   }
 
   @doc "A constraint as Python shows it: `Ge(ge=0)`."

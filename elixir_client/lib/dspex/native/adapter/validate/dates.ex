@@ -7,7 +7,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
 
   @date ~S"(\d{4})-(\d{2})-(\d{2})"
   @clock ~S"(\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
-  @zone ~S"(?:\s*(Z|z|[+-−]\d{2}:?(?:\d{2})?))?"
+  @zone ~S"(Z|z|[+−-]\d{2}:?\d{2})?"
   @datetime Regex.compile!("\\A#{@date}(?:[Tt _]#{@clock}#{@zone})?\\z", "u")
   @time Regex.compile!("\\A#{@clock}#{@zone}\\z", "u")
   # Above it a Unix time counts milliseconds.
@@ -39,11 +39,9 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   defp datetime(value) when is_number(value), do: unix(value)
 
   defp datetime(value) when is_binary(value) do
-    text = Python.strip(value)
-
-    case Regex.run(@datetime, text) do
+    case Regex.run(@datetime, value) do
       [_all | parts] -> iso(parts)
-      nil -> text |> numeric() |> unix()
+      nil -> value |> numeric() |> unix()
     end
   end
 
@@ -55,6 +53,8 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
       {:ok, {:datetime, "#{Date.to_iso8601(date)}T#{time}#{zone}"}}
     end
   end
+
+  defp new_date("0000", _month, _day), do: :error
 
   defp new_date(year, month, day) do
     with {:error, _reason} <- Date.new(String.to_integer(year), String.to_integer(month), String.to_integer(day)),
@@ -84,7 +84,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
 
   defp zone(zone) do
     <<sign::utf8, digits::binary>> = zone
-    digits = digits |> String.replace(":", "") |> String.pad_trailing(4, "0")
+    digits = String.replace(digits, ":", "")
     <<hours::binary-size(2), minutes::binary-size(2)>> = digits
 
     if String.to_integer(hours) < 24 and String.to_integer(minutes) < 60,
@@ -93,15 +93,17 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   end
 
   defp numeric(text) do
-    if Regex.match?(~r/\A[+-]?\d+(\.\d*)?\z/, text), do: text |> Python.float() |> elem(1), else: :error
+    if Regex.match?(~r/\A[+-]?(\d+|\d*\.\d*([eE][+-]?\d+)?)\z/, text),
+      do: with({:ok, number} <- Python.float(text), do: number),
+      else: :error
   end
 
   defp unix(value) when is_number(value) do
     seconds = if abs(value) > @watershed, do: value / 1000, else: value
 
     case DateTime.from_unix(round(seconds * 1_000_000), :microsecond) do
-      {:ok, datetime} -> {:ok, Python.from_elixir(datetime)}
-      {:error, _reason} -> :error
+      {:ok, %{year: year} = datetime} when year > 0 -> {:ok, Python.from_elixir(datetime)}
+      _beyond -> :error
     end
   end
 
@@ -123,7 +125,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   defp date(_value), do: :error
 
   defp time(value) when is_binary(value) do
-    with [_all | parts] <- Regex.run(@time, Python.strip(value)), {:ok, time, zone} <- clock(parts) do
+    with [_all | parts] <- Regex.run(@time, value), {:ok, time, zone} <- clock(parts) do
       {:ok, {:time, time <> zone}}
     else
       _other -> :error
@@ -137,41 +139,53 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
 
   defp time(_value), do: :error
 
-  @iso_duration ~r/\A([+-]?)P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d+))?S)?)?\z/
-  @clock_duration ~r/\A([+-]?)(?:(\d+) ?(?:d|day|days),? ?)?(\d+):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?\z/
+  @number ~S"(\d+(?:[.,]\d+)?)"
+  @iso_duration Regex.compile!(
+                  "\\A([+-]?)P(?=[\\dT])(?:#{@number}Y)?(?:#{@number}M)?(?:#{@number}W)?(?:#{@number}D)?" <>
+                    "(?:T(?=\\d)(?:#{@number}H)?(?:#{@number}M)?(?:#{@number}S)?)?\\z"
+                )
+  @days ~r/\A([+-]?)(\d+) ?(?:days|day|d)\z/i
+  @days_clock ~r/\A([+-]?)(\d+) ?(?:days|day|d),? ?(?=.{5})([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d)(?:[.,](\d{1,9}))?)?\z/i
+  @clock_only ~r/\A([+-]?)()(\d+):([0-5]\d)(?::([0-5]\d)(?:[.,](\d{1,9}))?)?\z/
+  @units [365 * 86_400, 30 * 86_400, 7 * 86_400, 86_400, 3600, 60, 1]
+  @longest 999_999_999 * 86_400
 
+  defp duration(value) when is_boolean(value), do: duration(if value, do: 1, else: 0)
+  defp duration(value) when is_number(value) and abs(value) > @longest, do: :error
   defp duration(value) when is_number(value), do: {:ok, {:timedelta, seconds(value)}}
 
   defp duration(value) when is_binary(value) do
-    text = Python.strip(value)
-
-    case {Regex.run(@iso_duration, text), Regex.run(@clock_duration, text)} do
-      {[_all | parts], _clock} when length(parts) > 1 -> {:ok, {:timedelta, seconds(iso_seconds(parts))}}
-      {_iso, [_all | parts]} -> {:ok, {:timedelta, seconds(clock_seconds(parts))}}
-      _other -> :error
-    end
+    with :error <- iso_duration(Regex.run(@iso_duration, value)),
+         :error <- clock_duration(Regex.run(@days, value)),
+         :error <- clock_duration(Regex.run(@days_clock, value)),
+         do: clock_duration(Regex.run(@clock_only, value))
   end
 
   defp duration(_value), do: :error
 
-  defp iso_seconds([sign | parts]) do
-    [years, months, weeks, days, hours, minutes, seconds | fraction] = pad(parts, 8)
-    whole = days(years, months, weeks, days) * 86_400 + part(hours) * 3600 + part(minutes) * 60 + part(seconds)
-    signed(sign, whole + fraction(fraction))
+  defp iso_duration([_all, sign | parts]) when parts != [] do
+    sum = parts |> Enum.zip(@units) |> Enum.map(fn {part, unit} -> part(part) * unit end) |> Enum.sum()
+    duration(signed(sign, sum))
   end
 
-  defp days(years, months, weeks, days), do: part(years) * 365 + part(months) * 30 + part(weeks) * 7 + part(days)
+  defp iso_duration(_none), do: :error
 
-  defp clock_seconds([sign | parts]) do
-    [days, hours, minutes, seconds | fraction] = pad(parts, 5)
-    signed(sign, part(days) * 86_400 + part(hours) * 3600 + part(minutes) * 60 + part(seconds) + fraction(fraction))
+  defp clock_duration([_all, sign, days | clock]) do
+    [hours, minutes, seconds, fraction] = Enum.take(clock ++ ["", "", "", ""], 4)
+    micro = fraction |> String.pad_trailing(6, "0") |> binary_part(0, 6) |> String.to_integer()
+    whole = part(days) * 86_400 + part(hours) * 3600 + part(minutes) * 60 + part(seconds)
+    duration(signed(sign, if(micro == 0, do: whole, else: whole + micro / 1_000_000)))
   end
 
-  defp pad(parts, count), do: parts ++ List.duplicate("", max(0, count - length(parts)))
+  defp clock_duration(nil), do: :error
+
   defp part(""), do: 0
-  defp part(digits), do: String.to_integer(digits)
-  defp fraction([""]), do: 0
-  defp fraction([digits]), do: String.to_integer(digits) / :math.pow(10, byte_size(digits))
+
+  defp part(digits) do
+    {:ok, number} = digits |> String.replace(",", ".") |> Python.float()
+    if trunc(number) == number, do: trunc(number), else: number
+  end
+
   defp signed("-", seconds), do: -seconds
   defp signed(_sign, seconds), do: seconds
 
@@ -187,7 +201,7 @@ defmodule DSPex.Native.Adapter.Validate.Dates do
   defp decimal(value) when is_float(value), do: value |> Python.repr() |> decimal()
 
   defp decimal(value) when is_binary(value) do
-    text = value |> Python.strip() |> String.replace("_", "")
+    text = value |> Python.strip() |> String.replace("_", "") |> Python.ascii_digits()
 
     case Regex.run(~r/\A([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,6}))?\z/, text) do
       [_all, sign, whole, fraction | exponent] when whole <> fraction != "" ->

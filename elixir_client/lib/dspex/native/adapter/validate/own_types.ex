@@ -35,7 +35,7 @@ defmodule DSPex.Native.Adapter.Validate.OwnTypes do
   def run(value, "ToolCallResults", check), do: results(value, check)
   def run({pairs}, "Audio", _check), do: plain("Audio", pairs, ~w(data audio_format), ~w(data audio_format))
   def run({pairs}, "File", _check), do: plain("File", pairs, [], ~w(file_data file_id filename))
-  def run({pairs}, "Type", _check), do: made("Type", pairs)
+  def run({pairs}, "Type", _check) when is_list(pairs), do: made("Type", [])
   def run(value, name, _check), do: Outcome.wrong("a value of dspy.#{name} is expected", value)
 
   defp made(name, pairs), do: {:ok, {:dspy, name, pairs}, 0, length(pairs)}

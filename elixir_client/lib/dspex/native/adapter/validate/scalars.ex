@@ -6,6 +6,7 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   alias DSPex.Native.Python
 
   @true_words ~w(1 on t true y yes)
+  @complex ~r/\A\(?(?=[^)])(?:[+-]?(?:\d[\d_]*\.?\d*|\.\d+|inf|infinity|nan)(?:e[+-]?\d+)?(?!j))?(?:[+-]?(?:\d*\.?\d*)(?:e[+-]?\d+)?j)?\)?\z/i
   @false_words ~w(0 off f false n no)
 
   @doc false
@@ -19,7 +20,14 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   def run(value, :int) when is_integer(value), do: exact(value)
   def run(true, :int), do: lax(1)
   def run(false, :int), do: lax(0)
-  def run(value, :int) when is_float(value), do: if(trunc(value) == value, do: lax(trunc(value)), else: whole(value))
+
+  # A float beyond 64 bits is no whole number there, though it has no fraction.
+  def run(value, :int) when is_float(value) do
+    if trunc(value) == value and trunc(value) in -0x8000000000000000..0x7FFFFFFFFFFFFFFF,
+      do: lax(trunc(value)),
+      else: whole(value)
+  end
+
   def run(value, :int) when is_binary(value), do: digits(value)
   def run({:decimal, text} = value, :int), do: with({:error, _problems} <- digits(text), do: whole(value))
   def run(value, :int), do: whole(value)
@@ -38,7 +46,12 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   def run({:bytes, _bytes} = value, :bytes), do: exact(value)
   def run(value, :bytes) when is_binary(value), do: lax({:bytes, value})
   def run(value, :bytes), do: Outcome.wrong("bytes are expected", value)
-  def run(value, :complex) when is_number(value) or is_binary(value), do: lax(value)
+  def run(value, :complex) when is_number(value), do: lax(value)
+
+  def run(value, :complex) when is_binary(value),
+    do:
+      if(Regex.match?(@complex, Python.strip(value)), do: lax(value), else: Outcome.wrong("a number is expected", value))
+
   def run(value, :complex), do: Outcome.wrong("a number is expected", value)
 
   defp exact(value), do: {:ok, value, 2, nil}
@@ -56,12 +69,19 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
   end
 
   defp number(value) do
-    text = value |> Python.strip() |> String.replace(~r/(?<=\d)_(?=\d)/, "")
+    text = value |> Python.strip() |> without_underscores()
 
     case {String.downcase(text), Python.float(text)} do
       {_text, {:ok, number}} -> lax(number)
       {word, :error} -> word |> named() |> found(value)
     end
+  end
+
+  # Single ones inside of the text, wherever they stand.
+  defp without_underscores(text) do
+    if String.contains?(text, "_") and not String.match?(text, ~r/\A_|__|_\z/),
+      do: String.replace(text, "_", ""),
+      else: text
   end
 
   defp named(word) when word in ~w(nan +nan -nan), do: :nan
