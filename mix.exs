@@ -15,6 +15,7 @@ defmodule DSPex.MixProject do
                         Snakepit,
                         Snakepit.Adapter,
                         Snakepit.Adapters.GRPCPython,
+                        Snakepit.GRPCWorker,
                         ExUnit.AssertionError
                       ]
 
@@ -64,10 +65,15 @@ defmodule DSPex.MixProject do
         {:plug, "~> 1.14", optional: true},
         {:opentelemetry_api, "~> 1.2", optional: true},
         {:ex_doc, "~> 0.31", only: :dev, runtime: false}
-      ]
+      ] ++ snakepit()
     else
       []
     end
+  end
+
+  # Named here so that it is compiled before the modules that are there for it. It needs a newer Elixir than this library.
+  defp snakepit do
+    if Version.match?(System.version(), ">= 1.18.0"), do: [{:snakepit, "~> 0.13", optional: true}], else: []
   end
 
   # Read by `mix docs`, where ex_doc is installed.

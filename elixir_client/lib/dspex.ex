@@ -162,7 +162,7 @@ defmodule DSPex do
 
   @doc """
   What is known of an instance without asking any worker: for each pool its workers with state, process id, versions and
-  load, how they start (`:fork_server`, `:fresh`, or `:given` by a transport), the cause where one can't, and the length of
+  load, how they start (`:fork_server`, `:fresh`, `:snakepit`, or `:given` by a transport), the cause where one can't, and the length of
   the queue.
   """
   @spec info(atom) :: {:ok, map} | {:error, Error.t()}

@@ -148,7 +148,7 @@ class Front:
             if path := os.environ.get("SNAKEPIT_READY_FILE"):
                 write_ready_file(path, served.port)
             running = asyncio.ensure_future(backend.run())
-            running.add_done_callback(lambda done: self._end(_status_of(done)))
+            running.add_done_callback(self._backend_ended)
             status = await self._ended
             if status == 0:
                 await backend.drain(min(self._settings.drain_ms, _DRAIN_MS))
@@ -162,6 +162,10 @@ class Front:
     def _end(self, status: int) -> None:
         if not self._ended.done():
             self._ended.set_result(status)
+
+    def _backend_ended(self, done: "asyncio.Future[int]") -> None:
+        if not self._ended.done():
+            self._end(_status_of(done))
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -111,5 +111,12 @@ defmodule DSPex.Instance do
       launch: launch(name, pool, options)
     })
     |> then(&if &1.transport == nil, do: Map.delete(&1, :transport), else: &1)
+    |> then(&if &1.start == :snakepit, do: lent(&1, options), else: &1)
+  end
+
+  # The first one asks; the pool grows when it is known how many there are.
+  defp lent(config, options) do
+    source = {DSPex.Integrations.Snakepit, options[:snakepit_pool]}
+    Map.merge(config, %{workers: 1, snakepit: source, launch: [lent: true]})
   end
 end

@@ -19,12 +19,13 @@ defmodule DSPex.Options do
     cd: [type: :text, doc: "its working folder"],
     transport: [type: :transport, doc: "`{module, options}` of a transport, in the place of a process"],
     start: [
-      type: {:in, [:auto, :fork_server, :fresh]},
+      type: {:in, [:auto, :fork_server, :fresh, :snakepit]},
       default: :auto,
       doc:
         "how its processes start: as forks of one that has loaded dspy, each by itself, or the first of these that works " <>
-          "(forks on Linux)"
+          "(forks on Linux); or those of a Snakepit pool, of which there are as many as Snakepit has"
     ],
+    snakepit_pool: [type: :name, doc: "the pool of Snakepit's, with `start: :snakepit` (its default one)"],
     encoding: [type: {:in, [:json, :msgpack]}, default: :json, doc: "encoding of envelopes"],
     max_in_flight: [type: {:integer, 1, 100_000}, default: 256, doc: "calls at once on one worker"],
     queue_limit: [
@@ -186,8 +187,21 @@ defmodule DSPex.Options do
 
   defp pool_problems(path, pool) do
     if Keyword.keyword?(pool),
-      do: Enum.flat_map(pool, fn {name, value} -> option_problems(path, name, value) end),
+      do: Enum.flat_map(pool, fn {name, value} -> option_problems(path, name, value) end) ++ lent_problems(path, pool),
       else: ["#{path} is #{inspect(pool)}; it must be a keyword list of options"]
+  end
+
+  # Options of processes that the pool does not start.
+  @own ~w(python args command env cd transport lm lms settings memory_soft max_calls max_age nice cpus gpu workers)a
+
+  defp lent_problems(path, pool) do
+    if pool[:start] == :snakepit do
+      for {name, _value} <- pool, name in @own do
+        "#{path}.#{name} has no effect on processes of Snakepit's; set it there (config :snakepit, config :dspex, :snakepit)"
+      end
+    else
+      for {:snakepit_pool, _value} <- pool, do: "#{path}.snakepit_pool is an option with start: :snakepit only"
+    end
   end
 
   defp option_problems(path, name, value) do
@@ -224,6 +238,7 @@ defmodule DSPex.Options do
     do: is_list(value) and not List.improper?(value) and Enum.all?(value, &valid?(type, &1))
 
   defp valid?({:in, choices}, value), do: value in choices
+  defp valid?(:name, value), do: is_atom(value) and value not in [nil, true, false]
   defp valid?(:timeout, value), do: value == :infinity or (is_integer(value) and value >= 0)
   defp valid?(:map, value), do: (is_map(value) and not is_struct(value)) or Keyword.keyword?(value)
   defp valid?(:transport, value), do: match?({module, options} when is_atom(module) and is_list(options), value)
@@ -264,6 +279,7 @@ defmodule DSPex.Options do
   defp allowed(:text), do: "a text that is not empty"
   defp allowed({:list, _type}), do: "a list of texts"
   defp allowed({:in, choices}), do: "one of #{Enum.map_join(choices, ", ", &inspect/1)}"
+  defp allowed(:name), do: "an atom"
   defp allowed(:timeout), do: "milliseconds or :infinity"
   defp allowed(:map), do: "a map or keyword list"
   defp allowed(:transport), do: "{module, options}"

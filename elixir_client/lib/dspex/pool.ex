@@ -8,7 +8,7 @@ defmodule DSPex.Pool do
       ├── Task.Supervisor        tools, async calls
       └── DSPex.Pool (supervisor, one for each pool)
           ├── DSPex.Pool.Queue   callers without a place
-          ├── DSPex.Worker.ForkServer, when the pool starts its workers by one
+          ├── DSPex.Worker.ForkServer, when the pool starts its workers by one, or the roster of Snakepit's workers
           └── DynamicSupervisor  one DSPex.Worker for each Python process
 
   A call reads the counters of its pool in its own process (`DSPex.Pool.Slots`) and sends its frame straight to the worker.
@@ -16,6 +16,7 @@ defmodule DSPex.Pool do
   use Supervisor
 
   alias DSPex.Error
+  alias DSPex.Integrations.Snakepit.Roster
   alias DSPex.Pool.LmFile
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
@@ -125,16 +126,14 @@ defmodule DSPex.Pool do
       |> Map.merge(config.queue)
       |> Map.merge(%{slots: slots, name: queue})
 
-    fork_server =
-      if StartMode.put(config, StartMode.of(config)) == :fork_server,
-        do: Module.concat([config.instance, "ForkServer", Macro.camelize(Atom.to_string(config.pool))])
-
-    config = Map.merge(config, %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers})
+    {fork_server, givers} = giver(config)
+    own = %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers, resize: &resize/3}
+    config = Map.merge(config, own)
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
     :ets.insert(config.table, {{:pool, config.pool}, row})
 
     lm_file = if config.lms, do: [{LmFile, Map.take(config, [:instance, :pool, :lms])}], else: []
-    forks = if fork_server, do: [{ForkServer, config}], else: []
+    forks = for module <- givers, do: {module, config}
 
     children =
       lm_file ++
@@ -148,6 +147,17 @@ defmodule DSPex.Pool do
 
     Supervisor.init(children, strategy: :rest_for_one)
   end
+
+  # The name and the module of the process that is asked for workers' processes.
+  defp giver(config) do
+    case StartMode.put(config, StartMode.of(config)) do
+      :fork_server -> {giver_name(config, "ForkServer"), [ForkServer]}
+      :snakepit -> {giver_name(config, "Roster"), [Roster]}
+      _none -> {nil, []}
+    end
+  end
+
+  defp giver_name(config, kind), do: Module.concat([config.instance, kind, Macro.camelize(Atom.to_string(config.pool))])
 
   defp start_workers(supervisor, config, indexes) do
     for index <- indexes do

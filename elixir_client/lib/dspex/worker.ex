@@ -154,10 +154,7 @@ defmodule DSPex.Worker do
   def terminate(reason, _state, data) do
     Crash.log(reason)
     Place.forget(data)
-    data = fail_calls(data, {:lost, Error.new(:worker_lost, "the pool was stopped")})
-    {frame, _connection} = Connection.shutdown(data.connection, 0)
-    data.module.send(data.transport, frame)
-    Ending.await(data.module, data.transport, System.monotonic_time(:millisecond) + data.config.drain_ms)
+    data |> fail_calls({:lost, Error.new(:worker_lost, "the pool was stopped")}) |> Ending.of_process()
   end
 
   # The path of every call comes first.

@@ -1,36 +1,12 @@
 defmodule DSPex.Integrations.SnakepitTest do
-  # Snakepit needs a newer Elixir than these tests: modules of its shape stand in for it while the adapter is compiled.
+  # What stands in for Snakepit is `DSPex.Test.Snakepit`.
   use ExUnit.Case, async: false
 
-  @source "elixir_client/lib/dspex/integrations/snakepit.ex"
-  @stand_in """
-  defmodule Snakepit.Adapter do
-    @callback executable_path() :: String.t()
-    @callback script_path() :: String.t() | nil
-    @callback script_args() :: [String.t()]
-  end
-
-  defmodule Snakepit.Adapters.GRPCPython do
-    def init_grpc_connection(port), do: {:ok, %{channel: :channel, port: port}}
-    def grpc_execute(_, session, command, args, _, _), do: {:ok, {session, command, args}}
-    def grpc_execute_stream(_, session, command, args, callback, _, _), do: callback.({session, command, args})
-  end
-  """
-
-  setup_all do
-    modules = Enum.map(Code.compile_string(@stand_in) ++ Code.compile_file(@source), &elem(&1, 0))
-
-    on_exit(fn ->
-      for module <- modules, do: :code.purge(module) && :code.delete(module)
-      Application.delete_env(:dspex, :snakepit)
-    end)
-
-    {:ok, adapter: DSPex.Integrations.Snakepit}
-  end
+  setup_all do: DSPex.Test.Snakepit.compile()
 
   setup do
     Application.put_env(:dspex, :snakepit, python: Path.expand(".venv/bin/python"), args: ["--engine", "scripted"])
-    :ok
+    on_exit(fn -> Application.delete_env(:dspex, :snakepit) end)
   end
 
   @tag req: "TC1"

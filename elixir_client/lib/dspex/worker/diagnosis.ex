@@ -12,7 +12,7 @@ defmodule DSPex.Worker.Diagnosis do
   @doc "The same with where it lies: `:sound` when Python itself and its packages are as they should be, else `:unsound`."
   @spec find(keyword, String.t()) :: {:sound | :unsound, Error.t()}
   def find(config, reason) do
-    if config[:command], do: {:unsound, unavailable(reason)}, else: ask(config, reason)
+    if config[:command] || config[:lent], do: {:unsound, unavailable(reason)}, else: ask(config, reason)
   end
 
   defp ask(config, reason) do

@@ -3,6 +3,7 @@ defmodule DSPex.Worker.Ending do
   # The end of a worker's process: waited for, and judged.
 
   alias DSPex.Error
+  alias DSPex.Protocol.Connection
   alias DSPex.Worker.OsProcess
 
   # A limit that is passed as soon as the process is ready must not make a storm of processes.
@@ -28,6 +29,18 @@ defmodule DSPex.Worker.Ending do
 
   def outcome(_grace_until, _cause, text),
     do: {:lost, Error.new(:worker_lost, "the worker ended in mid-call: #{text}")}
+
+  @doc """
+  Ends the process of an owner that ends. One that is lent goes back as it is: the end of its connection cancels what it
+  does.
+  """
+  def of_process(%{config: %{start: :snakepit}} = data), do: data.module.close(data.transport)
+
+  def of_process(data) do
+    {frame, _connection} = Connection.shutdown(data.connection, 0)
+    data.module.send(data.transport, frame)
+    await(data.module, data.transport, System.monotonic_time(:millisecond) + data.config.drain_ms)
+  end
 
   @doc "Reads until the other side is gone; at the deadline its process is killed."
   def await(module, transport, deadline) do

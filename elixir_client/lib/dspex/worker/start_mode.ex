@@ -1,13 +1,13 @@
 defmodule DSPex.Worker.StartMode do
   @moduledoc false
-  # How the processes of a pool start: as forks of one that has dspy loaded, or each by itself.
+  # How the processes of a pool start: as forks of one that has dspy loaded, each by itself, or by Snakepit.
 
   alias DSPex.Error
   alias DSPex.Telemetry
 
   require Logger
 
-  @type t :: :fork_server | :fresh | :given
+  @type t :: :fork_server | :fresh | :snakepit | :given
 
   @doc """
   The mode that a pool begins with. `:auto` is the fork server on Linux; a pool with a transport starts no process (`:given`),
