@@ -70,6 +70,22 @@ defmodule DSPex.Interop.ForkServerTest do
     stop_supervised!(name)
   end
 
+  @tag req: "NFR2.1.2"
+  test "an instance that has stopped has seen its fork server and its workers end" do
+    name = Module.concat(__MODULE__, Stopped)
+
+    start_supervised!(
+      {DSPex, name: name, pools: [default: [workers: 1, start: :fork_server, lm: "offline/extractive"]]}
+    )
+
+    :ok = DSPex.await_ready(name, 120_000)
+    {:ok, %{default: %{workers: [%{os_pid: worker}]}}} = DSPex.info(name)
+    fork_server = Os.parent(worker)
+    stop_supervised!(name)
+    assert Os.gone?(fork_server)
+    assert Os.gone?(worker)
+  end
+
   @tag req: ["NFR2.1.1", "NFR2.2.2"]
   test "a fork server that cannot start says why" do
     for {name, options, text} <- [

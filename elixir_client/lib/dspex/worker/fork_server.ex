@@ -28,6 +28,9 @@ defmodule DSPex.Worker.ForkServer do
 
   @type child :: %{pid: pos_integer, socket: String.t(), token: String.t() | nil}
 
+  # Of the 5 s that the supervisor gives.
+  @end_ms 3_000
+
   @doc "Starts the owner. `config` is made by the pool."
   @spec start_link(map) :: GenServer.on_start()
   def start_link(config), do: GenServer.start_link(__MODULE__, config, name: config.fork_server)
@@ -90,10 +93,30 @@ defmodule DSPex.Worker.ForkServer do
 
   def handle_info(_message, state), do: {:noreply, state}
 
-  # The fork server ends its children, and itself, at the end of its input.
+  # The fork server ends its children, and itself, at the end of its input. A ready one is waited for: a BEAM that halts
+  # while a child of its ends complains on stderr.
   @impl GenServer
+  def terminate(_reason, %{transport: %{}, connection: %{phase: :ready}} = state) do
+    {:ok, payload} = Payload.encode(:json, [])
+    state = write(state, Frame.encode(Message.request(state.next_id, "shutdown", payload, [])))
+    await_end(state.transport, System.monotonic_time(:millisecond) + @end_ms)
+    Port.close(state.transport)
+  end
+
   def terminate(_reason, %{transport: %{} = transport}), do: Port.close(transport)
   def terminate(_reason, _state), do: :ok
+
+  defp await_end(transport, deadline) do
+    receive do
+      message ->
+        case Port.handle(transport, message) do
+          {:closed, _reason, _transport} -> :ok
+          _other -> await_end(transport, deadline)
+        end
+    after
+      max(deadline - System.monotonic_time(:millisecond), 0) -> :ok
+    end
+  end
 
   defp start(state) do
     with {:ok, options} <- Launch.options(Keyword.put(state.config.launch, :mode, "fork-server")),
