@@ -27,7 +27,7 @@ class Compiled:
         self._handle = handle
         self.built = built
         self._runner = runner
-        self.checker = InputChecker(built.signature)
+        self.checker = InputChecker(built.signature, own_code=built.own_code)
         lm = program.get("lm")
         self._lm_name: str | None = lm["name"] if isinstance(lm, Mapping) else lm
         self._params = (

@@ -14,6 +14,7 @@ from python_bridge.wire.values import ArrowData, Tensor
 # DSPy expands this text into content parts of its own making, wherever it stands in a prompt.
 MARKER = "<<CUSTOM-TYPE-START-IDENTIFIER>>"
 _MAX_PROBLEMS = 50
+_MAX_ROWS = 1_000_000
 
 Problem = dict[str, str]
 
@@ -23,11 +24,18 @@ class InputChecker:
 
     Values are coerced as pydantic's lax mode does it: `"3"` is an `int` 3, `1` is a `float` 1.0 and a `bool`, lists
     are tuples and sets, ISO 8601 texts are dates, maps are models, an enum is given by its value. A `str` takes
-    text only; an input without a type takes text, and anything else as DSPy would print it.
+    text only; an input without a type takes text, and anything else as DSPy would print it. Tensors are lists of
+    numbers, tables lists of rows.
+
+    Args:
+        own_code: the inputs go to code of the server's own, not into a prompt: for `Any`, and where there is no type, a
+            tensor is a `numpy.ndarray` then, and a table a `pyarrow.Table`.
     """
 
-    def __init__(self, signature: type[dspy.Signature], optional: frozenset[str] = frozenset()) -> None:
-        self._fields = {name: _Field(name, info) for name, info in signature.input_fields.items()}
+    def __init__(
+        self, signature: type[dspy.Signature], optional: frozenset[str] = frozenset(), *, own_code: bool = False
+    ) -> None:
+        self._fields = {name: _Field(name, info, own_code) for name, info in signature.input_fields.items()}
         self._optional = optional
 
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +65,10 @@ class InputChecker:
     @staticmethod
     def convert(name: str, value: Any, adapter: TypeAdapter[Any] | None, problems: list[Problem]) -> Any:
         """Return one value as `adapter` takes it; what is wrong joins `problems`."""
+        if type(value) is Tensor or type(value) is ArrowData:
+            value = _unpack(name, value, problems, as_library=adapter is None)
+            if adapter is None:
+                return value
         return _read(name, value, adapter, problems)
 
     def _unexpected(self, inputs: Mapping[str, Any]) -> list[Problem]:
@@ -66,17 +78,22 @@ class InputChecker:
 
 
 class _Field:
-    def __init__(self, name: str, info: FieldInfo) -> None:
+    def __init__(self, name: str, info: FieldInfo, own_code: bool) -> None:
         check_media(name, info.annotation)
         extra: dict[str, Any] = info.json_schema_extra  # type: ignore[assignment]
         self._name = name
         untyped = bool(extra.get("IS_TYPE_UNDEFINED"))
         self._adapter = None if untyped else TypeAdapter(info.rebuild_annotation())
         self._short_form = short_form(info.annotation)
+        self._as_library = own_code and (untyped or info.annotation is Any)
         self.has_default = not info.is_required()
         self.words = f"of the type {_type_name(info)}"
 
     def read(self, value: Any, problems: list[Problem]) -> Any:
+        if type(value) is Tensor or type(value) is ArrowData:
+            value = _unpack(self._name, value, problems, as_library=self._as_library)
+            if self._as_library:
+                return value
         if self._adapter is None and not _holds_marker(value, 0):
             return self._read_untyped(value, problems)
         native = self._short_form(value) if self._short_form is not None else value
@@ -84,7 +101,6 @@ class _Field:
 
     def _read_untyped(self, value: Any, problems: list[Problem]) -> Any:
         """Without a type, DSPy prints anything but a list of other things than texts."""
-        value = _plain_value(value)
         if isinstance(value, list) and not all(isinstance(item, str) for item in value):
             problems.append(
                 {"path": self._name, "message": "has no type, so a list must be one of texts; give it a type"}
@@ -97,7 +113,7 @@ def _read(name: str, value: Any, adapter: TypeAdapter[Any] | None, problems: lis
         problems.append({"path": name, "message": f"holds the reserved text {MARKER}; take it out"})
         return None
     try:
-        return value if adapter is None else adapter.validate_python(_native(value))
+        return value if adapter is None else adapter.validate_python(value)
     except ValidationError as error:
         problems.extend(_problems(name, error))
     except (ValueError, TypeError, RecursionError) as error:
@@ -105,19 +121,23 @@ def _read(name: str, value: Any, adapter: TypeAdapter[Any] | None, problems: lis
     return None
 
 
-def _native(value: Any) -> Any:
-    """Tensors and tables go to fields as the libraries' own objects; pydantic knows those."""
-    if isinstance(value, Tensor):
-        return value.to_numpy().tolist()
-    return value
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.to_numpy().tolist()
-    if isinstance(value, ArrowData):
-        return value.to_table().to_pylist()
-    return value
+def _unpack(name: str, value: Tensor | ArrowData, problems: list[Problem], *, as_library: bool) -> Any:
+    """Return an object of the library that the value is for, or what it holds as lists, rows as maps."""
+    try:
+        if isinstance(value, Tensor):
+            return value.to_numpy() if as_library else value.to_numpy().tolist()
+        table = value.to_table()
+        if as_library:
+            return table
+        if table.num_rows > _MAX_ROWS:  # a few bytes can claim any number of them
+            problems.append({"path": name, "message": f"has {table.num_rows} rows, more than {_MAX_ROWS} as a list"})
+            return None
+        return table.to_pylist()
+    except BridgeError as error:
+        if error.kind != "invalid_input":
+            raise
+        problems.append({"path": name, "message": error.message})
+        return None
 
 
 def _type_name(info: FieldInfo) -> str:

@@ -172,10 +172,13 @@ def _foreign_to_model(value: Any) -> Any:
             return Tensor.from_numpy(value)
         if isinstance(value, numpy.generic):
             return value.item()
-    if (arrow := sys.modules.get("pyarrow")) is not None and isinstance(value, arrow.Table | arrow.RecordBatch):
-        from python_bridge.wire.arrow import write_table
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        if isinstance(value, arrow.Table | arrow.RecordBatch):
+            from python_bridge.wire.arrow import write_table
 
-        return ArrowData(write_table(value))
+            return ArrowData(write_table(value))
+        if isinstance(value, arrow.Tensor):
+            return Tensor.from_numpy(value.to_numpy())
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     raise BridgeError("invalid_input", f"a value of type {name} cannot cross the wire; convert it to plain data first")
 

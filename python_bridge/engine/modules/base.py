@@ -28,6 +28,7 @@ class BuiltModule:
         config: the module's own options, with defaults.
         trace: whether DSPy needs a trace to run it.
         streams: whether its LM calls may stream; a prediction that is chosen among several must not.
+        own_code: whether inputs go to code of the server's own first, and not into a prompt.
     """
 
     signature: Any
@@ -38,6 +39,7 @@ class BuiltModule:
     tools: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     trace: bool = False
     streams: bool = True
+    own_code: bool = False
 
 
 class Build(Protocol):

@@ -25,7 +25,7 @@ def build_custom(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
     made = _make(builder.imported(path), options["args"], path)
     signature = builder.signature(program) if "signature" in program else _own_signature(made, path)
     asynchronous = inspect.iscoroutinefunction(getattr(made, "aforward", None))
-    return BuiltModule(signature, lambda: made, asynchronous, params, options)
+    return BuiltModule(signature, lambda: made, asynchronous, params, options, own_code=True)
 
 
 def _make(found: Any, arguments: Mapping[str, Any], path: str) -> dspy.Module:

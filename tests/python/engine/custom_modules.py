@@ -1,6 +1,7 @@
 """Modules that a server's settings allow to import, for the tests."""
 
 import threading
+from typing import Any
 
 import dspy
 
@@ -29,6 +30,16 @@ class Twice(dspy.Module):
     async def aforward(self, question: str) -> dspy.Prediction:
         draft = await self.first.acall(question=question)
         return await self.second.acall(draft=draft.draft)
+
+
+class Totals(dspy.Module):
+    """Takes a table and a matrix as their libraries' objects, and gives such; asks no LM."""
+
+    def forward(self, sales: Any, weights: Any) -> dspy.Prediction:
+        totals = sales.group_by("shop").aggregate([("sold", "sum")]).sort_by("shop")
+        return dspy.Prediction(
+            totals=totals, scaled=weights * 2, same=sales, kinds=[type(sales).__name__, weights.dtype.name]
+        )
 
 
 def broken() -> dspy.Module:

@@ -5,6 +5,7 @@ import enum
 from typing import Any
 
 import numpy
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from python_bridge.engine.inputs import InputChecker
 from python_bridge.engine.signatures.build import build_signature
 from python_bridge.engine.signatures.spec import spec_from_text
 from python_bridge.errors import BridgeError
-from python_bridge.wire.values import Tensor
+from python_bridge.wire.arrow import write_table
+from python_bridge.wire.values import ArrowData, Tensor
 
 
 class Color(enum.Enum):
@@ -80,6 +82,35 @@ def test_an_input_without_a_type_takes_what_dspy_can_print() -> None:
 def test_tensors_fit_lists_of_numbers() -> None:
     tensor = Tensor.from_numpy(numpy.array([[1.0, 2.0]], dtype="float32"))
     assert checker("x: list[list[float]]").check({"x": tensor}) == {"x": [[1.0, 2.0]]}
+
+
+@pytest.mark.req("FR1.2.4", "FR2.2.2")
+def test_tables_fit_lists_of_rows_and_are_never_printed_as_bytes() -> None:
+    table = ArrowData(write_table(pyarrow.table({"n": [1, 2], "text": ["a", None]})))
+    rows = [{"n": 1, "text": "a"}, {"n": 2, "text": None}]
+    for kind in ("list[dict[str, Any]]", "Any"):
+        assert checker(f"x: {kind}").check({"x": table}) == {"x": rows}
+    tensor = Tensor.from_numpy(numpy.array([1, 2], dtype="int8"))
+    assert checker("x: Any").check({"x": tensor}) == {"x": [1, 2]}
+
+
+@pytest.mark.req("FR1.2.4", "FR2.2.2")
+def test_own_code_gets_tensors_and_tables_as_objects_of_their_libraries() -> None:
+    table = pyarrow.table({"n": [1, 2]})
+    tensor = Tensor("f32", (2,), bytes(8))
+    signature = build_signature(spec_from_text("x: Any, y, z: list[float] -> a", None, {}))
+    got = InputChecker(signature, own_code=True).check({"x": ArrowData(write_table(table)), "y": tensor, "z": tensor})
+    assert got["x"].equals(table)
+    assert got["y"].dtype == "float32"
+    assert got["z"] == [0.0, 0.0]
+
+
+@pytest.mark.req("FR1.2.4", "NFR2.2.2")
+def test_a_table_that_cannot_be_read_or_claims_too_many_rows_is_named() -> None:
+    assert "no Arrow IPC stream" in refused("x: Any", {"x": ArrowData(b"nonsense")}).details["problems"][0]["message"]
+    nothing = pyarrow.table({"n": pyarrow.nulls(2_000_000)})
+    problem = refused("x: Any", {"x": ArrowData(write_table(nothing))}).details["problems"][0]
+    assert (problem["path"], "2000000 rows" in problem["message"]) == ("x", True)
 
 
 def test_the_order_is_that_of_the_signature() -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 from typing import Any
 
+import numpy
+import pyarrow
 import pytest
 from interaction import Connect, call, error_of, status_when, token
 
@@ -54,6 +56,26 @@ async def test_values_come_back_as_they_went_in_both_encodings(connect: Connect,
         back = await client.request("echo", {"value": value})
         assert back == {"value": value}
         assert list(back["value"]) == list(value)
+
+
+@pytest.mark.req("FR2.2.2", "FR1.2.4")
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+@pytest.mark.parametrize("rows", [3, 50_000])
+async def test_tables_and_arrays_come_back_equal_small_and_as_attachments(
+    connect: Connect, encoding: Any, rows: int
+) -> None:
+    columns = {"n": [None, *range(rows - 1)], "text": ["Grüße"] * rows, "nested": [[{"a": 1.5}]] * rows}
+    table = pyarrow.table(columns)
+    array = numpy.arange(rows * 2, dtype="float64").reshape(rows, 2)
+    async with connect() as link:
+        client = link.client
+        client.connection.encoding = encoding
+        await client.ready()
+        value = {"table": table, "arrays": [array, pyarrow.Tensor.from_numpy(array)]}
+        back = (await client.request("echo", {"value": value}))["value"]
+        assert back["table"].to_table().equals(table)
+        for tensor in back["arrays"]:
+            assert numpy.array_equal(tensor.to_numpy(), array)
 
 
 async def test_a_large_value_passes_and_one_above_the_cap_is_refused(connect: Connect) -> None:
