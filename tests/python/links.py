@@ -69,14 +69,18 @@ class Process(asyncio.SubprocessProtocol):
 
 @asynccontextmanager
 async def python_process(
-    client: BridgeClient, *arguments: str, python: str = sys.executable, **options: Any
+    client: BridgeClient,
+    *arguments: str,
+    python: str = sys.executable,
+    patience_s: float = PATIENCE_S,
+    **options: Any,
 ) -> AsyncIterator[Process]:
     """Run `python *arguments` with `client` on its standard streams; it is dead after the block."""
     loop = asyncio.get_running_loop()
     command = [python, *arguments]
     transport, process = await loop.subprocess_exec(lambda: Process(client), *command, cwd=ROOT, **options)
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             yield process
     finally:
         if not process.exited.done():

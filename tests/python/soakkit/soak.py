@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from soakkit.checks import Check, failures
 from soakkit.cluster import Cluster
 from soakkit.ledger import Book
 from soakkit.load import Counter, Lane
@@ -39,26 +40,6 @@ class Options:
     store: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the result: what was found, what it must be, and whether it is."""
-
-    name: str
-    found: str
-    wanted: str
-    ok: bool
-
-    @classmethod
-    def equal(cls, name: str, found: object, wanted: object) -> "Check":
-        """Return the check that both are the same."""
-        return cls(name, str(found), str(wanted), found == wanted)
-
-    @classmethod
-    def at_least(cls, name: str, found: int, wanted: int) -> "Check":
-        """Return the check that there is enough."""
-        return cls(name, f"{found:,}", f"≥ {wanted:,}", found >= wanted)
-
-
 @dataclass(slots=True)
 class Report:
     """What a soak found."""
@@ -74,8 +55,7 @@ class Report:
 
     def problems(self) -> list[str]:
         """Return in words what does not hold."""
-        failed = [f"{c.name}: {c.found}, wanted {c.wanted}" for c in self.checks if not c.ok]
-        return [*failed, *self.book.problems]
+        return [*failures(self.checks), *self.book.problems]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,4 +198,4 @@ async def _left(before: _Footprint, sockets: Path, store: Path | None) -> list[C
     return checks
 
 
-__all__ = ["Check", "Options", "Report", "soak"]
+__all__ = ["Options", "Report", "soak"]
