@@ -6,12 +6,24 @@ defmodule DSPex.Native.Text do
 
   # str.isspace: what `str.split()` splits at. U+001C to U+001F count there, and not in Unicode's White_Space.
   @white_space ~r/[\x{09}-\x{0d}\x{1c}-\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]+/u
+  @external_resource Path.expand("unicode.txt", __DIR__)
+
+  newer =
+    for line <- @external_resource |> File.read!() |> String.split("\n", trim: true),
+        [kind, ranges] <- [String.split(line, ": ", parts: 2)],
+        not String.starts_with?(kind, "#"),
+        range <- String.split(ranges),
+        do: {kind, range |> String.split("-") |> Enum.map_join("-", &"\\x{#{&1}}")}
+
+  newer = Enum.group_by(newer, &elem(&1, 0), &elem(&1, 1))
+
   # SpecialCasing.txt, Final_Sigma: after a cased letter, not before one; case-ignorable characters between are skipped.
-  @final_sigma ~r/(\p{L&}[\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*\p{L&})/u
+  @final_sigma ~r/([\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}][\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*[\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}])/u
   @articles ~r/\b(a|an|the)\b/u
   @ascii_space [" ", "\t", "\n", "\v", "\f", "\r"]
   @punctuation '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
-  @token ~r/[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]/u
+  @token Regex.compile!("[\\p{L}\\p{N}\\p{M}#{newer["word"]}]+|[^\\p{Z}\\p{C}]|[#{newer["sign"]}]", "u")
+  @mark Regex.compile!("[\\p{Mn}#{newer["mark"]}]", "u")
 
   @doc """
   Splits at white space, as `str.split()`.
@@ -80,5 +92,5 @@ defmodule DSPex.Native.Text do
       "naive"
   """
   @spec strip_accents(String.t()) :: String.t()
-  def strip_accents(text), do: Regex.replace(~r/\p{Mn}/u, String.normalize(text, :nfd), "")
+  def strip_accents(text), do: Regex.replace(@mark, String.normalize(text, :nfd), "")
 end

@@ -62,11 +62,26 @@ defmodule DSPex.Native.Adapter.Repair.Escapes do
     digits = look |> slice(look.index + 1, look.index + 1 + count) |> List.to_string()
 
     if byte_size(digits) == count and digits =~ ~r/\A[0-9a-fA-F]+\z/,
-      do: {:ok, replace_last(state, [digits |> String.to_integer(16) |> whole()]), move(look, 1 + count)},
+      do: coded(state, look, digits |> String.to_integer(16), 1 + count),
       else: :no
   end
 
   defp code(_state, _look, _char), do: :no
+
+  # Two halves are one character.
+  defp coded(state, look, high, length) when high in 0xD800..0xDBFF and length == 5 do
+    case look |> slice(look.index + length, look.index + length + 6) |> List.to_string() do
+      <<"\\u", digits::binary-size(4)>> -> paired(state, look, high, Integer.parse(digits, 16))
+      _other -> {:ok, replace_last(state, [whole(high)]), move(look, length)}
+    end
+  end
+
+  defp coded(state, look, code, length), do: {:ok, replace_last(state, [whole(code)]), move(look, length)}
+
+  defp paired(state, look, high, {low, ""}) when low in 0xDC00..0xDFFF,
+    do: {:ok, replace_last(state, [0x10000 + (high - 0xD800) * 0x400 + low - 0xDC00]), move(look, 11)}
+
+  defp paired(state, look, high, _other), do: {:ok, replace_last(state, [whole(high)]), move(look, 5)}
 
   # Elixir's texts can't hold half of a surrogate pair.
   defp whole(code) when code in 0xD800..0xDFFF, do: 0xFFFD
