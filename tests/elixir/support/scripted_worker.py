@@ -36,7 +36,7 @@ def initialize(request: int) -> None:
     if FAULT == "garbage at start":
         os.write(1, b"Welcome to this program!\n")
     info = {
-        "protocol_version": 1,
+        "protocol_version": 2 if FAULT == "another version" else 1,
         "server": {"name": "scripted", "version": "0"},
         "worker_id": "s1",
         "pid": os.getpid(),
@@ -47,8 +47,24 @@ def initialize(request: int) -> None:
         send({"method": "ready", "params": {"dspy": {"version": "0"}, "features": [], "boot_ms": 1}})
 
 
+def event(request: int, seq: int) -> None:
+    token = {"type": "token", "field": "answer", "text": "a", "last": False}
+    send({"method": "stream/event", "params": {"id": request, "seq": seq, "event": token}})
+
+
 def call(request: int, inputs: dict) -> None:
     question = inputs.get("question")
+    if question == "hold":
+        return
+    if question == "hold the stream":
+        event(request, 0)
+        return
+    if question == "flood":
+        for seq in range(1_000):
+            event(request, seq)
+        return
+    if question == "twice":
+        send({"id": request, "result": {"outputs": {"answer": "once"}}})
     if question == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if question == "stop":
@@ -76,6 +92,9 @@ def main() -> None:
             send({"id": request, "result": {"module": "0" * 64}})
         elif method == "module.call":
             call(request, params["inputs"])
+        elif method == "$/cancelRequest":
+            error = {"code": -32012, "message": "cancelled", "data": {"kind": "cancelled"}}
+            send({"id": params["id"], "error": error})
         elif method == "echo":
             send({"id": request, "result": {"value": params["value"]}})
         elif method == "shutdown":

@@ -99,6 +99,7 @@ defmodule DSPex.Transport.PortTest do
           {:NoCommand, [command: ["no-such-program-anywhere"]], "no-such-program-anywhere"},
           {:NotOne, [command: [@script]], "may not be executed"},
           {:Handshake, [command: ["python3", @script, "dies in handshake"]], "exit status 3"},
+          {:Version, [command: ["python3", @script, "another version"]], "protocol 2, this client speaks [1]"},
           {:Garbage, [command: ["python3", @script, "garbage at start"]], "begins with \"Welc\""},
           {:Unready, [command: ["python3", @script, "never ready"], ready_timeout: 100], "ready in time"},
           {:NoPackage, [python: bare, command: nil, cd: empty, env: [{"PYTHONPATH", empty}]], "No module named"}

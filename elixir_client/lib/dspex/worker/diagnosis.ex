@@ -5,6 +5,14 @@ defmodule DSPex.Worker.Diagnosis do
   alias DSPex.Error
   alias DSPex.Worker.Launch
 
+  # What a worker needs before it can say anything itself. Written so that Python 2 can read it.
+  @imports """
+  import sys
+  if sys.version_info < (3, 11):
+      sys.exit('Python %d.%d is too old; 3.11 or newer is needed' % sys.version_info[:2])
+  import python_bridge.cli.worker_flags, python_bridge.worker.main
+  """
+
   @doc "The cause as an error of the closed set. Runs Python; not for the owner's process."
   @spec cause(keyword, String.t()) :: Error.t()
   def cause(config, reason), do: config |> find(reason) |> elem(1)
@@ -17,12 +25,9 @@ defmodule DSPex.Worker.Diagnosis do
 
   defp ask(config, reason) do
     with {:ok, launch} <- Launch.options(config) do
-      code =
-        "import sys; assert sys.version_info >= (3, 10), 'Python %d.%d is too old; 3.10 or newer is needed' % sys.version_info[:2]; import python_bridge"
-
       options = [stderr_to_stdout: true, env: launch[:env]] ++ Keyword.take(launch, [:cd])
 
-      case System.cmd(launch[:executable], ["-c", code], options) do
+      case System.cmd(launch[:executable], ["-c", @imports], options) do
         {_output, 0} ->
           {:sound, unavailable(reason)}
 
