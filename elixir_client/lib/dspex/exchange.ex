@@ -23,7 +23,7 @@ defmodule DSPex.Exchange do
   @attempts 5
 
   @enforce_keys [:table, :pool, :row, :method, :payload]
-  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :prefer, :at, :affinity, :bound, :place] ++
+  defstruct [:table, :pool, :row, :method, :payload, :owner, :index, :near, :prefer, :at, :affinity, :bound, :place] ++
               [
                 deadline: :infinity,
                 meta: [],
@@ -43,6 +43,7 @@ defmodule DSPex.Exchange do
           payload: Payload.t(),
           owner: reference | nil,
           index: pos_integer | nil,
+          near: pos_integer | nil,
           prefer: pos_integer | nil,
           at: pos_integer | nil,
           affinity: term,
@@ -64,8 +65,8 @@ defmodule DSPex.Exchange do
   Prepares a request. Options: `:pool`, `:timeout` (ms or `:infinity`), `:encoding`, `:meta` (pairs for `_meta`), `:tools`
   (by name), `:credit` (stream), `:owner` (a process whose death ends the call), `:index` (that worker and no other).
   With a session (in `:meta`, or as `:affinity`) the same worker is tried first each time. With `:bound` no other process than
-  that one gets the request. `prefer` in the struct is the worker to try first; `at` is the one that has the request, and
-  `place` says which of its processes.
+  that one gets the request. In the struct, `near` is the worker to try first, `prefer` the one that gets the request even
+  when it is full; `at` is the one that has it, and `place` says which of its processes.
   """
   @spec new(:ets.table(), String.t(), [{String.t(), term}], keyword) :: {:ok, t} | {:error, Error.t()}
   def new(table, method, params, options) do
@@ -214,6 +215,10 @@ defmodule DSPex.Exchange do
       {:ok, index} -> {:ok, index}
       _busy_or_none -> wait(exchange)
     end
+  end
+
+  defp near(%{near: index, row: %{slots: slots}}) when index != nil do
+    with :busy <- Slots.checkout_at(slots, index), do: Slots.checkout(slots)
   end
 
   defp near(%{affinity: nil, row: row}), do: Slots.checkout(row.slots)

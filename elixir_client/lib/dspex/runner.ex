@@ -32,9 +32,9 @@ defmodule DSPex.Runner do
         ) ::
           {term, Exchange.t() | nil}
   def with_module(table, program, method, params, options, function) do
-    with {:ok, handle, prefer} <- handle(table, program, options),
+    with {:ok, handle, near} <- handle(table, program, options),
          {:ok, exchange} <- Exchange.new(table, method, [{"module", handle} | params], options) do
-      rounds(table, program, %{exchange | prefer: prefer}, options, function, @rounds)
+      rounds(table, program, %{exchange | near: near}, options, function, @rounds)
     else
       {:error, error} -> {{:error, error}, nil}
     end

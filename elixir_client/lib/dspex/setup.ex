@@ -80,7 +80,8 @@ defmodule DSPex.Setup do
   end
 
   defp execute([program | arguments]) do
-    case System.find_executable(program) do
+    # What lies in the venv is named from the current folder, where nobody else looks.
+    case if(File.regular?(program), do: Path.expand(program), else: System.find_executable(program)) do
       nil -> {"#{program} is not installed", 127}
       path -> System.cmd(path, arguments, stderr_to_stdout: true)
     end

@@ -23,12 +23,12 @@ defmodule DSPex.Interop.ManySessionsTest do
   end
 
   defp open_and_close(count) do
-    closed =
+    outcomes =
       1..count
       |> Task.async_stream(&one/1, max_concurrency: 32, ordered: false, timeout: 60_000)
-      |> Enum.count(&(&1 == {:ok, {:ok, %{"closed" => true}}}))
+      |> Enum.frequencies_by(fn {:ok, outcome} -> outcome end)
 
-    assert closed == count
+    assert outcomes == %{{:ok, %{"closed" => true}} => count}
   end
 
   defp one(number) do

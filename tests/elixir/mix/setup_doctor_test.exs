@@ -37,6 +37,35 @@ defmodule DSPex.SetupDoctorTest do
       assert error.message =~ "no-such-python -m venv"
     end
 
+    @tag :tmp_dir
+    test "a venv is made in a folder named from the current one, and a wheelhouse that lacks a package is told",
+         context do
+      venv = Path.relative_to_cwd(Path.join(context.tmp_dir, "venv"))
+      assert {:error, error} = Setup.run(venv: venv, pip: true, wheelhouse: context.tmp_dir)
+      assert File.regular?(Path.join(venv, "bin/python"))
+      assert error.message =~ "installing the packages of requirements.lock failed with status 1"
+      assert error.message =~ "No matching distribution found"
+    end
+
+    test "the package has every file that its own set-up and compilation need" do
+      files = Mix.Project.config()[:package][:files]
+      assert Enum.all?(files, &File.exists?(Path.join(Setup.root(), &1)))
+
+      for needed <- ~w(python_bridge proto pyproject.toml requirements.lock requirements-uv.lock),
+          do: assert(needed in files)
+
+      {:ok, project} = File.read(Path.join(Setup.root(), "pyproject.toml"))
+      [readme] = Regex.run(~r/^readme = "(.+)"$/m, project, capture: :all_but_first)
+      assert readme in files
+
+      [version] =
+        Regex.run(~r/^version = "(.+)"$/m, File.read!(Path.join(Setup.root(), "pyproject.toml")),
+          capture: :all_but_first
+        )
+
+      assert version == Mix.Project.config()[:version]
+    end
+
     test "the task refuses arguments that it does not know" do
       assert_raise Mix.Error, ~r/takes --venv/, fn -> Mix.Tasks.Dspex.Setup.run(["--nope"]) end
     end

@@ -24,6 +24,9 @@ defmodule DSPex.Transport.FaultsTest do
 
     start_supervised!({DSPex, name: __MODULE__, pools: [default: pool]})
     :ok = Wait.ready(__MODULE__)
+    # The pool knows the program then: what is in flight are calls, and nothing before them.
+    assert {:ok, _prediction} = ask("pid")
+    :ok
   end
 
   defp ask(question, options \\ []), do: DSPex.call(@program, %{question: question}, [instance: __MODULE__] ++ options)
