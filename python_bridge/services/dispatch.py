@@ -235,20 +235,23 @@ class Dispatcher:
     def _shutdown(self, conversation: Conversation, params: ShutdownParams) -> dict[str, Any]:
         if params.grace_ms is not None and params.grace_ms < 0:
             raise BridgeError("invalid_request", "grace_ms of shutdown must be 0 or more")
-        self.drain(self.settings.drain_ms if params.grace_ms is None else params.grace_ms)
+        self.drain(self.settings.drain_ms if params.grace_ms is None else params.grace_ms, asker=conversation)
         return {}
 
-    def drain(self, grace_ms: int, reason: str = "shutdown", status: int = EXIT_OK) -> None:
+    def drain(
+        self, grace_ms: int, reason: str = "shutdown", status: int = EXIT_OK, asker: Conversation | None = None
+    ) -> None:
         """Refuse new work, wait for what is in flight, then end with `status`; a second call only shortens.
 
         Args:
             reason: for people and pools; clients that did not ask for it get `worker/draining`.
+            asker: the one that did ask.
         """
         first = self.life.advance(Phase.DRAINING, reason)
         if first:
             self._exit_status = status
         for conversation in self.conversations:
-            if first and reason != "shutdown":
+            if first and conversation is not asker:
                 conversation.connection.draining({"reason": reason, "grace_ms": grace_ms})
                 conversation.outlet.flush()
             conversation.connection.drain()

@@ -1,6 +1,5 @@
 """A conversation without bytes: requests and answers as values, for transports whose messages are not frames."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,34 +8,8 @@ from python_bridge.protocol.connection import Cancelled, CreditGranted, InFlight
 from python_bridge.protocol.messages import Meta, Request
 from python_bridge.protocol.server import ServerConnection
 from python_bridge.services.dispatch import Dispatcher
+from python_bridge.transports.exchange import Exchange
 from python_bridge.wire.codec import Encoding
-
-
-class Exchange:
-    """One request and what comes back.
-
-    Attributes:
-        answer: the result, or a `BridgeError`.
-        events: ``(seq, event)`` of a stream, then ``None``.
-    """
-
-    __slots__ = ("answer", "events", "id")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, request_id: int) -> None:
-        self.id = request_id
-        self.answer: asyncio.Future[Any] = loop.create_future()
-        self.events: asyncio.Queue[tuple[int, dict[str, Any]] | None] = asyncio.Queue()
-
-    def finish(self, result: Any, error: BridgeError | None) -> None:
-        """Give the answer, unless nobody waits for it any more."""
-        self.events.put_nowait(None)
-        if self.answer.done():
-            return
-        if error is None:
-            self.answer.set_result(result)
-        else:
-            self.answer.set_exception(error)
-            self.answer.exception()  # a stream may have ended before it looks
 
 
 class DirectConnection(ServerConnection):

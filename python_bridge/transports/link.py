@@ -9,7 +9,7 @@ from python_bridge.protocol.client import ClientConnection
 from python_bridge.protocol.connection import Cancelled, Event
 from python_bridge.protocol.messages import Notification, Request, Response
 from python_bridge.services.faults import to_bridge_error
-from python_bridge.transports.direct import Exchange
+from python_bridge.transports.exchange import Exchange
 
 RunTool = Callable[[str, dict[str, Any]], Awaitable[Any]]
 """Runs a tool of the client's: name and arguments to its value."""

@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
-from python_bridge.transports.link import RunTool, WorkerLink
+
+if TYPE_CHECKING:
+    from python_bridge.transports.link import RunTool, WorkerLink
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TELLS = "listening on "
@@ -31,7 +33,7 @@ class Backend:
         link: done when the worker answers; waits for neither dspy nor the engine.
     """
 
-    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], run_tool: RunTool) -> None:
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], run_tool: "RunTool") -> None:
         self.link: asyncio.Future[WorkerLink] = asyncio.get_running_loop().create_future()
         self.token = secrets.token_urlsafe(24)
         self._arguments = arguments
@@ -70,12 +72,14 @@ class Backend:
         return status
 
     async def _connect(self) -> None:
+        from python_bridge.transports.link import WorkerLink  # the ready file does not wait for it
+
         loop = asyncio.get_running_loop()
         path = self.address.removeprefix("unix:")
         _, link = await loop.create_unix_connection(lambda: WorkerLink(self._run_tool, self.token), path)
         self.link.set_result(link)
 
-    async def wait_link(self) -> WorkerLink:
+    async def wait_link(self) -> "WorkerLink":
         """Return the link, waiting for the process to listen.
 
         Raises:

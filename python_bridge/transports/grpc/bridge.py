@@ -8,7 +8,8 @@ from python_bridge._proto.bridge_pb2_grpc import BridgeServicer
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.messages import Meta
 from python_bridge.services.dispatch import Dispatcher
-from python_bridge.transports.direct import Direct, Exchange
+from python_bridge.transports.direct import Direct
+from python_bridge.transports.exchange import Exchange
 from python_bridge.transports.grpc.frames import FrameTransport
 from python_bridge.transports.grpc.payloads import read_params, write_payload
 from python_bridge.transports.grpc.statuses import abort

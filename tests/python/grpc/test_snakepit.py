@@ -329,17 +329,44 @@ async def test_tools_of_elixir_are_called_by_programs_and_ours_are_registered_wi
         assert (error["type"], "no such city" in error["message"]) == ("tool_error", True)
 
 
+async def connected(worker: snakepit.Pooled, **options: Any) -> TokenClient:
+    """A client of the worker's own connection."""
+    end = await worker.execute("bridge.endpoint")
+    loop = asyncio.get_running_loop()
+    path = end["address"].removeprefix("unix:")
+    _, client = await loop.create_unix_connection(lambda: TokenClient(**options), path)
+    client.token = end["token"]
+    hello = await client.ready()
+    assert hello["worker_id"] == end["worker_id"]
+    return client
+
+
 async def test_the_endpoint_takes_many_calls_at_a_time_beside_snakepit(tmp_path: Path) -> None:
     async with pooled(tmp_path) as worker:
-        end = await worker.execute("bridge.endpoint")
-        loop = asyncio.get_running_loop()
-        transport, client = await loop.create_unix_connection(TokenClient, end["address"].removeprefix("unix:"))
-        client.token = end["token"]
-        hello = await client.ready()
-        assert hello["worker_id"] == end["worker_id"]
+        client = await connected(worker)
         answers = await asyncio.gather(*(client.request("call", script({"answer": n})) for n in range(100)))
         assert [answer["outputs"]["answer"] for answer in answers] == list(range(100))
-        transport.close()
+        assert client.transport is not None
+        client.transport.close()
+
+
+@pytest.mark.req("NFR2.1.1")
+async def test_sigterm_is_told_to_clients_of_the_endpoint_whose_calls_still_finish(tmp_path: Path) -> None:
+    called, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(arguments: dict[str, Any]) -> Any:
+        called.set()
+        return await go.wait()
+
+    async with pooled(tmp_path) as worker:
+        client = await connected(worker, tools={"wait": wait})
+        number = client.send("call", script({"tool": "wait"}, {"answer": 1}))
+        await called.wait()
+        worker.process.send_signal(signal.SIGTERM)
+        assert (await client.notification("worker/draining"))["reason"] == "shutdown"
+        go.set()
+        assert (await client.response(number))["outputs"]["answer"] == 1
+        assert await worker.process.wait() == 0
 
 
 async def test_registered_programs_are_tools_by_name_whose_parameters_are_described(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 
@@ -10,7 +10,9 @@ from python_bridge._proto.snakepit_bridge_pb2_grpc import add_BridgeServiceServi
 from python_bridge.settings import SettingsError
 from python_bridge.transports.grpc.snakepit.elixir import Elixir
 from python_bridge.transports.grpc.snakepit.service import LocalTool, Snakepit
-from python_bridge.transports.link import WorkerLink
+
+if TYPE_CHECKING:
+    from python_bridge.transports.link import WorkerLink
 
 _MAX_MESSAGE_BYTES = 100 * 1024 * 1024
 _OPTIONS = (
@@ -23,7 +25,7 @@ _OPTIONS = (
 class Worker(Protocol):
     """The worker process."""
 
-    def wait_link(self) -> Awaitable[WorkerLink]:
+    def wait_link(self) -> Awaitable["WorkerLink"]:
         """Return the link to it, waiting for it."""
         ...
 

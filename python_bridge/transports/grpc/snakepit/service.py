@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,13 +14,15 @@ from python_bridge._proto import snakepit_bridge_pb2 as pb
 from python_bridge._proto.snakepit_bridge_pb2_grpc import BridgeServiceServicer
 from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
-from python_bridge.transports.direct import Exchange
 from python_bridge.transports.grpc.snakepit.elixir import Elixir, spec_of
 from python_bridge.transports.grpc.snakepit.samples import Samples
 from python_bridge.transports.grpc.snakepit.telemetry import Feed, Telemetry
-from python_bridge.transports.grpc.snakepit.tools import Parameter, Planned, Tool, check, passed_tool, tools_of
+from python_bridge.transports.grpc.snakepit.tools import Parameter, Planned, Tool, check, tools_of
 from python_bridge.transports.grpc.snakepit.values import error_json, read_parameters, to_json, write_any
-from python_bridge.transports.link import WorkerLink
+
+if TYPE_CHECKING:
+    from python_bridge.transports.exchange import Exchange
+    from python_bridge.transports.link import WorkerLink
 
 LocalTool = Callable[[], Awaitable[Any]]
 _MAX_SESSIONS = 1024
@@ -38,7 +41,7 @@ class Snakepit(BridgeServiceServicer):
 
     def __init__(
         self,
-        worker: Callable[[], Awaitable[WorkerLink]],
+        worker: Callable[[], Awaitable["WorkerLink"]],
         elixir: Elixir,
         programs: dict[str, dict[str, Any]],
         local: Mapping[str, tuple[str, LocalTool]],
@@ -50,12 +53,17 @@ class Snakepit(BridgeServiceServicer):
         self._elixir = elixir
         self._local = local
         self._name = name
-        self._tools = tools_of(programs)
-        self._tools.update({key: _local_tool(key, description) for key, (description, _) in local.items()})
+        self._programs = programs
         self._sessions: dict[str, pb.GetSessionResponse] = {}
         self._session = ""
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
+
+    @cached_property
+    def _tools(self) -> dict[str, Tool]:
+        """All tools by name; the ready file does not wait for them."""
+        local = {key: _local_tool(key, description) for key, (description, _) in self._local.items()}
+        return {**tools_of(self._programs), **local}
 
     # -- control: answered whatever the worker process does ---------------------------------------------------
 
@@ -182,7 +190,7 @@ class Snakepit(BridgeServiceServicer):
     @asynccontextmanager
     async def _asked(
         self, request: pb.ExecuteToolRequest, context: Any, correlation: str, *, stream: bool
-    ) -> AsyncIterator[tuple[WorkerLink, Exchange]]:
+    ) -> AsyncIterator[tuple["WorkerLink", "Exchange"]]:
         """Ask the worker; whoever leaves before the answer is there cancels the work."""
         planned = await self._planned(request, context, stream)
         link = await self._worker()
@@ -210,6 +218,8 @@ class Snakepit(BridgeServiceServicer):
         if name not in operations or name in _HIDDEN:
             known = ", ".join(sorted({*self._tools, *(set(operations) - _HIDDEN)}))
             raise BridgeError("not_found", f"no tool {name[:80]!r}; known are {known}")
+        from python_bridge.transports.grpc.snakepit.passed import passed_tool
+
         tool = self._tools[name] = passed_tool(name)
         return tool
 

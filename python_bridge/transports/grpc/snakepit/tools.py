@@ -1,12 +1,10 @@
 """Operations as tools: what each takes, and the request that it becomes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from python_bridge.errors import BridgeError
-from python_bridge.protocol import operations as o
-from python_bridge.services.sessions import params as p
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,9 @@ class Tool:
     streams: bool = False
 
 
-_META = ("session", "tenant", "idempotency_key", "traceparent")
+META = ("session", "tenant", "idempotency_key", "traceparent")
 _OPTIONS = ("lm", "adapter", "config")
-_COMMON = (
+COMMON = (
     Parameter("lm", "string", "name of an LM of the worker"),
     Parameter("adapter", "string", "chat, json or xml"),
     Parameter("config", "map", "LM parameters of this call: temperature, max_tokens, n, …"),
@@ -53,12 +51,13 @@ _COMMON = (
 _INPUTS = Parameter("inputs", "map", "the values of the input fields", required=True)
 
 
-def _pop(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def taken(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Take these names out of `values`, those that are not null."""
     return {name: value for name in names if (value := values.pop(name, None)) is not None}
 
 
 def _program_request(method: str, values: dict[str, Any], base: dict[str, Any]) -> Planned:
-    meta, options = _pop(values, _META), _pop(values, _OPTIONS)
+    meta, options = taken(values, META), taken(values, _OPTIONS)
     return Planned(method, {**base, **({"options": options} if options else {})}, meta)
 
 
@@ -93,7 +92,7 @@ def module_tool(kind: str, description: str) -> Tool:
         _INPUTS,
         Parameter("instructions", "string", "what the program shall do"),
     )
-    return Tool(kind, description, (*own, *_COMMON), plan, streams=True)
+    return Tool(kind, description, (*own, *COMMON), plan, streams=True)
 
 
 def call_tool(name: str, description: str, programs: Mapping[str, dict[str, Any]]) -> Tool:
@@ -114,7 +113,7 @@ def call_tool(name: str, description: str, programs: Mapping[str, dict[str, Any]
         Parameter("module", "string", "handle of a program that program.put gave"),
         _INPUTS,
     )
-    return Tool(name, description, (*own, *_COMMON), plan, streams=True)
+    return Tool(name, description, (*own, *COMMON), plan, streams=True)
 
 
 def _registered(programs: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
@@ -129,14 +128,14 @@ def program_tool(name: str, program: dict[str, Any]) -> Tool:
     inputs = _inputs_of(program)
 
     def plan(values: dict[str, Any]) -> Planned:
-        taken = {parameter.name for parameter in inputs}
-        given = {key: values.pop(key) for key in list(values) if key in taken}
+        fields = {parameter.name for parameter in inputs}
+        given = {key: values.pop(key) for key in list(values) if key in fields}
         if not inputs:
             given = values.pop("inputs")
         return _program_request("call", values, {"program": program, "inputs": given})
 
-    taken = {parameter.name for parameter in inputs}
-    common = tuple(parameter for parameter in _COMMON if parameter.name not in taken)
+    fields = {parameter.name for parameter in inputs}
+    common = tuple(parameter for parameter in COMMON if parameter.name not in fields)
     kind = program.get("kind")
     return Tool(name, f"the registered program {name} ({kind})", (*(inputs or (_INPUTS,)), *common), plan, streams=True)
 
@@ -161,60 +160,19 @@ def _inputs_of(program: dict[str, Any]) -> tuple[Parameter, ...]:
         return ()
 
 
-_PASSED: dict[str, tuple[type[Any], str]] = {
-    "echo": (o.EchoParams, "give a value back"),
-    "worker/status": (o.Nothing, "load and memory of the worker"),
-    "program.put": (o.ProgramParams, "keep a program in this worker; gives its handle"),
-    "module.create": (o.ProgramParams, "the same as program.put"),
-    "module.describe": (o.ModuleParams, "tell of a program that was put"),
-    "module.drop": (o.ModuleParams, "forget a program that was put"),
-    "session.open": (p.OpenParams, "open a session"),
-    "session.attach": (p.SessionParams, "take a session over"),
-    "session.describe": (p.SessionParams, "tell of a session"),
-    "session.list": (p.ListParams, "list sessions"),
-    "session.close": (p.SessionParams, "close a session"),
-    "session.get": (p.GetParams, "variables of a session"),
-    "session.put": (p.PutParams, "change a session"),
-    "session.history": (p.HistoryParams, "what was said in a session"),
-    "session.append": (p.AppendParams, "add to the history of a session"),
-    "session.trim": (p.TrimParams, "shorten the history of a session"),
-    "session.export": (p.SessionParams, "a session as a document"),
-    "session.import": (p.ImportParams, "make a session of a document"),
-    "session.touch": (p.SessionParams, "keep a session from expiring"),
-}
-_TYPES = {"str": "string", "int": "integer", "dict": "map", "list": "list", "bool": "boolean", "float": "number"}
-
-
-def passed_tool(method: str) -> Tool:
-    """Return a tool that is one operation of the worker with its own parameters."""
-    kind, description = _PASSED.get(method, (None, "an operation of the worker; see its documentation"))
-    own = tuple(_parameter(f) for f in fields(kind)) if kind is not None else ()
-    extra = tuple(x for x in _COMMON if x.name in ("tenant", "idempotency_key") and x.name not in {y.name for y in own})
-
-    def plan(values: dict[str, Any]) -> Planned:
-        names = tuple(name for name in _META if name not in {parameter.name for parameter in own})
-        return Planned(method, values, _pop(values, names) if kind is not None else {})
-
-    return Tool(method, description, (*own, *extra) if kind is not None else (), plan)
-
-
-def _parameter(f: Any) -> Parameter:
-    word = str(getattr(f.type, "__name__", f.type)).split("[")[0].split(" ")[0]
-    required = f.default is MISSING and f.default_factory is MISSING
-    return Parameter(f.name, _TYPES.get(word, "any"), f.name.replace("_", " "), required)
-
-
 def tools_of(programs: Mapping[str, dict[str, Any]]) -> dict[str, Tool]:
     """Return the tools that a worker has in any case, by name; registered programs never hide the others."""
+    from python_bridge.transports.grpc.snakepit.passed import PASSED, passed_tool
+
     found = {name: program_tool(name, program) for name, program in programs.items()}
     own = [
         module_tool("predict", "answer by a signature"),
         module_tool("chain_of_thought", "reason, then answer by a signature"),
         call_tool("call", "run a program", programs),
         call_tool("stream", "run a program and give its events as they come", programs),
-        *(passed_tool(method) for method in _PASSED),
+        *(passed_tool(method) for method in PASSED),
     ]
     return {**found, **{tool.name: tool for tool in own}}
 
 
-__all__ = ["Parameter", "Planned", "Tool", "check", "passed_tool", "tools_of"]
+__all__ = ["COMMON", "META", "Parameter", "Planned", "Tool", "check", "taken", "tools_of"]

@@ -6,11 +6,9 @@ from typing import Any
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from python_bridge.errors import BridgeError
-from python_bridge.wire import json as wire_json
-from python_bridge.wire.json_tags import TAG, Untagger
-from python_bridge.wire.values import DEFAULT_LIMITS
 
 _LABEL = "type.googleapis.com/google.protobuf.StringValue"
+_TAG = "$type"
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -25,7 +23,10 @@ def read_any(message: AnyMessage, name: str) -> Any:
     except (ValueError, RecursionError) as error:
         text = f"the parameter {name[:80]!r} is no JSON text: {str(error)[:200]}"
         raise BridgeError("invalid_request", text) from None
-    if f'"{TAG}"'.encode() in message.value:
+    if f'"{_TAG}"'.encode() in message.value:
+        from python_bridge.wire.json_tags import Untagger
+        from python_bridge.wire.values import DEFAULT_LIMITS
+
         return Untagger(DEFAULT_LIMITS, []).value(value, 1)
     return value
 
@@ -59,10 +60,12 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if kind is dict and TAG not in value:
+    if kind is dict and _TAG not in value:
         return {key: _plain(item) for key, item in value.items()}
     if kind is list:
         return [_plain(item) for item in value]
+    from python_bridge.wire import json as wire_json
+
     return json.loads(wire_json.encode(value))
 
 
