@@ -43,11 +43,35 @@ class LmSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedderSettings:
+    """One `[embedders.NAME]` table.
+
+    Attributes:
+        model: ``"openai/text-embedding-3-small"``, or ``"offline/hashed"``, which needs no table either.
+        api_key_env: name of the environment variable that holds the key; the key itself is never stored.
+        api_base: base URL of an OpenAI-compatible server.
+        timeout: seconds for one request; 60 when not given.
+        retries: how often a retryable error is tried again.
+        batch_size: texts of one request.
+        dimensions: asked of models that can shorten their vectors; 512 for ``"offline/hashed"``.
+    """
+
+    model: str
+    api_key_env: str | None = None
+    api_base: str | None = None
+    timeout: float | None = None
+    retries: int = 2
+    batch_size: int = 256
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of a worker; every field has a working default.
 
     Attributes:
         lms: LMs by the name that calls use.
+        embedders: embedders by the name that programs use.
         default_lm: name of the LM for calls that name none.
         adapter: ``"chat"``, ``"json"`` or ``"xml"``, for programs and calls that name none.
         allowed_imports: modules (``"package.module:Class"``) that programs may name.
@@ -99,6 +123,7 @@ class Settings:
     """
 
     lms: dict[str, LmSettings] = field(default_factory=dict[str, LmSettings])
+    embedders: dict[str, EmbedderSettings] = field(default_factory=dict[str, EmbedderSettings])
     default_lm: str = "default"
     adapter: str = "chat"
     allowed_imports: tuple[str, ...] = ()
@@ -147,8 +172,10 @@ class Settings:
 
 
 _LISTS = ("allowed_imports", "capabilities")
-_SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in ("lms", *_LISTS)}
+_TABLES = ("lms", "embedders")
+_SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in (*_TABLES, *_LISTS)}
 _LM_FIELDS = {f.name: f.type for f in fields(LmSettings)}
+_EMBEDDER_FIELDS = {f.name: f.type for f in fields(EmbedderSettings)}
 _AT_LEAST = {
     **dict.fromkeys(("max_queue", "drain_ms", "attachment_bytes", "memory_soft_bytes"), 0),
     **dict.fromkeys(("recycle_calls", "recycle_age_ms", "recycle_grace_ms"), 0),
@@ -167,7 +194,7 @@ def load_settings(
     Args:
         flags: fields of `Settings`, and `lm`, `lm_api_base`, from the command line; ``None`` values are not set.
         environ: ``DSPEX_<FIELD>``, ``DSPEX_LM``, ``DSPEX_CONFIG``, ``OPENAI_BASE_URL``; `os.environ` by default.
-        config: TOML file: fields of `Settings` at its top, and ``[lms.NAME]`` tables.
+        config: TOML file: fields of `Settings` at its top, and ``[lms.NAME]``, ``[embedders.NAME]`` tables.
 
     Raises:
         SettingsError: a setting is unknown or has a wrong value.
@@ -181,7 +208,7 @@ def explain_settings(
     config: Path | None = None,
 ) -> tuple[Settings, dict[str, str]]:
     """Return what `load_settings` does, and where each setting comes from: ``"default"``, the file, ``"environment"``
-    or ``"command line"``; LMs under ``lms.NAME``.
+    or ``"command line"``; LMs under ``lms.NAME``, embedders under ``embedders.NAME``.
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (flags or {}).items() if value is not None}
@@ -189,11 +216,13 @@ def explain_settings(
     layers = [(str(path), _read_toml(path))] if path else []
     layers += [("environment", _from_environment(environ)), ("command line", given)]
     settings = Settings()
-    sources = {f.name: "default" for f in fields(Settings) if f.name != "lms"}
+    sources = {f.name: "default" for f in fields(Settings) if f.name not in _TABLES}
     for source, values in layers:
         before, settings = settings, apply_settings(settings, values, source)
         sources.update({name: source for name in values if name in sources})
-        sources.update({f"lms.{n}": source for n, lm in settings.lms.items() if before.lms.get(n) != lm})
+        for table in _TABLES:
+            known = getattr(before, table)
+            sources.update({f"{table}.{n}": source for n, v in getattr(settings, table).items() if known.get(n) != v})
     return settings, sources
 
 
@@ -207,20 +236,22 @@ def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -
         SettingsError: a setting is unknown or has a wrong value.
     """
     changes: dict[str, Any] = {}
-    lms = dict(settings.lms)
+    lms, embedders = dict(settings.lms), dict(settings.embedders)
     for name, value in values.items():
         if name == "lms":
-            lms.update(_read_lms(value, source))
+            lms.update(_read_tables(value, name, source, LmSettings, _LM_FIELDS))
+        elif name == "embedders":
+            embedders.update(_read_tables(value, name, source, EmbedderSettings, _EMBEDDER_FIELDS))
         elif name in _LISTS:
             changes[name] = _read_names(value, f"{name} ({source})")
         elif name in _SCALARS:
             changes[name] = _convert(value, _SCALARS[name], f"{name} ({source})")
         elif name not in ("lm", "lm_api_base"):
-            known = ", ".join(sorted([*_SCALARS, *_LISTS, "lm", "lm_api_base", "lms"]))
+            known = ", ".join(sorted([*_SCALARS, *_LISTS, *_TABLES, "lm", "lm_api_base"]))
             raise SettingsError(f"{name} ({source}) is no setting; known are {known}")
     name = changes.get("default_lm", settings.default_lm)
     _name_one_lm(lms, name, values)
-    result = replace(settings, lms=lms, **changes)
+    result = replace(settings, lms=lms, embedders=embedders, **changes)
     _check(result, source)
     return result
 
@@ -251,21 +282,30 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings file {path} is no TOML: {error}") from None
 
 
-def _read_lms(value: Any, source: str) -> dict[str, LmSettings]:
+def _read_tables(value: Any, kind: str, source: str, make: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise SettingsError(f"lms ({source}) must be tables, as [lms.NAME]")
-    return {str(name): _read_lm(table, f"lms.{name}", source) for name, table in value.items()}
+        raise SettingsError(f"{kind} ({source}) must be tables, as [{kind}.NAME]")
+    return {str(name): _read_table(table, f"{kind}.{name}", source, make, known) for name, table in value.items()}
 
 
-def _read_lm(table: Any, path: str, source: str) -> LmSettings:
+def _read_table(table: Any, path: str, source: str, make: Any, known: Mapping[str, Any]) -> Any:
     if not isinstance(table, Mapping) or "model" not in table:
-        raise SettingsError(f'{path} ({source}) needs a model, as model = "openai/gpt-4o-mini"')
-    for name in table:
-        if name not in _LM_FIELDS:
-            raise SettingsError(f"{path}.{name} ({source}) is no setting of an LM; known are {', '.join(_LM_FIELDS)}")
-    return LmSettings(
-        **{str(name): _convert(value, _LM_FIELDS[name], f"{path}.{name} ({source})") for name, value in table.items()}
+        raise SettingsError(f'{path} ({source}) needs a model, as model = "{_EXAMPLES[make]}"')
+    for name, value in table.items():
+        if name not in known:
+            what = "an LM" if make is LmSettings else "an embedder"
+            raise SettingsError(f"{path}.{name} ({source}) is no setting of {what}; known are {', '.join(known)}")
+        if name in ("batch_size", "dimensions") and not (type(value) is int and value > 0):
+            raise SettingsError(f"{path}.{name} ({source}) must be a whole number from 1, it is {value!r}")
+    return make(
+        **{str(name): _convert(value, known[name], f"{path}.{name} ({source})") for name, value in table.items()}
     )
+
+
+_EXAMPLES: dict[Any, str] = {
+    LmSettings: "openai/gpt-4o-mini",
+    EmbedderSettings: "openai/text-embedding-3-small",
+}
 
 
 def _read_names(value: Any, where: str) -> tuple[str, ...]:

@@ -167,14 +167,15 @@ def _lms(settings: Settings) -> Iterator[Check]:
     if settings.default_lm not in settings.lms:
         fix = "set DSPEX_LM, or add a table [lms.default] to the TOML file; offline/extractive needs no entry"
         yield Check(f"lm {settings.default_lm}", WARNING, "not in the settings", fix)
-    for name, lm in settings.lms.items():
+    named = [(f"lm {name}", lm) for name, lm in settings.lms.items()]
+    for name, lm in [*named, *((f"embedder {name}", item) for name, item in settings.embedders.items())]:
         if lm.api_key_env is not None and not os.environ.get(lm.api_key_env):
             text = f"{lm.model}: the variable {lm.api_key_env} is not set"
-            yield Check(f"lm {name}", FAILURE, text, f"export {lm.api_key_env} where the worker starts")
+            yield Check(name, FAILURE, text, f"export {lm.api_key_env} where the worker starts")
         elif lm.api_base is not None:
-            yield _reach(f"lm {name}", lm.api_base, WARNING, "start the server, or correct `api_base`")
+            yield _reach(name, lm.api_base, WARNING, "start the server, or correct `api_base`")
         else:
-            yield Check(f"lm {name}", OK, lm.model)
+            yield Check(name, OK, lm.model)
 
 
 def _reach(name: str, url: str, missing: str, fix: str) -> Check:

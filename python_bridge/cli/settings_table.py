@@ -9,7 +9,7 @@ from typing import Any
 
 from python_bridge.cli.worker_flags import LIST_FLAGS, VALUE_FLAGS
 from python_bridge.services.observability.redaction import REDACTED, Redactor, secrets_of
-from python_bridge.settings import LmSettings, Settings, explain_settings
+from python_bridge.settings import EmbedderSettings, LmSettings, Settings, explain_settings
 
 _SECRETS = ("token",)
 
@@ -34,9 +34,11 @@ def settings_rows(
     settings, sources = explain_settings(flags, environ, config)
     redactor = Redactor(secrets_of(settings, environ))
     rows = [Row(f.name, _shown(f.name, getattr(settings, f.name), redactor), sources[f.name]) for f in _fields()]
-    for name, lm in settings.lms.items():
-        table = {f.name: getattr(lm, f.name) for f in fields(lm) if getattr(lm, f.name) not in (None, f.default)}
-        rows.append(Row(f"lms.{name}", redactor.value(table), sources[f"lms.{name}"]))
+    for kind in ("lms", "embedders"):
+        for name, entry in getattr(settings, kind).items():
+            given = ((f.name, getattr(entry, f.name), f.default) for f in fields(entry))
+            table = {field: value for field, value, default in given if value not in (None, default)}
+            rows.append(Row(f"{kind}.{name}", redactor.value(table), sources[f"{kind}.{name}"]))
     return rows
 
 
@@ -47,7 +49,7 @@ def _shown(name: str, value: Any, redactor: Redactor) -> Any:
 
 
 def _fields() -> list[Field[Any]]:
-    return [f for f in fields(Settings) if f.name != "lms"]
+    return [f for f in fields(Settings) if f.name not in ("lms", "embedders")]
 
 
 def descriptions(cls: type = Settings) -> dict[str, str]:
@@ -74,6 +76,9 @@ def settings_markdown() -> str:
     lines += ["", "| `[lms.NAME]` | default | meaning |", "|---|---|---|"]
     texts = {"temperature": "passed to the model", "max_tokens": "passed to the model", **descriptions(LmSettings)}
     lines += [f"| `{item.name}` | {_default(item)} | {texts[item.name]} |" for item in fields(LmSettings)]
+    lines += ["", "| `[embedders.NAME]` | default | meaning |", "|---|---|---|"]
+    texts = descriptions(EmbedderSettings)
+    lines += [f"| `{item.name}` | {_default(item)} | {texts[item.name]} |" for item in fields(EmbedderSettings)]
     return "\n".join(lines) + "\n"
 
 

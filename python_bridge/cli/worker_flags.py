@@ -6,7 +6,7 @@ from typing import Any
 
 from python_bridge.settings import Settings, SettingsError, load_settings
 
-_NOT_FLAGS = ("lms", "debug", "token", "allowed_imports", "capabilities")  # a token would show in the list of processes
+_NOT_FLAGS = ("lms", "embedders", "debug", "token", "allowed_imports", "capabilities")  # a token would show in `ps`
 LIST_FLAGS: dict[str, str] = {"--allow-import": "allowed_imports", "--capability": "capabilities"}
 """Flags that may be given more than once."""
 

@@ -105,6 +105,7 @@ class _Nested:
         self.signature = builder.signature
         self.imported = builder.imported
         self.tools = builder.tools
+        self.embedder = builder.runner.embedders.get
 
     def child(self, program: Mapping[str, Any], name: str) -> Child:
         """Return the child program called `name`."""

@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 
 from python_bridge.engine.adapters import adapter as adapter_named
+from python_bridge.engine.embedders.registry import EmbedderRegistry
 from python_bridge.engine.failures import to_bridge_error
 from python_bridge.engine.interface import CallContext, CallResult
 from python_bridge.engine.lms.registry import LmRegistry
@@ -29,6 +30,7 @@ class Runner:
     """
 
     lms: LmRegistry
+    embedders: EmbedderRegistry
     adapter: str
     threads: Threads
 

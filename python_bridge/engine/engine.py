@@ -10,6 +10,7 @@ from python_bridge.engine.builder import ModuleBuilder
 from python_bridge.engine.calls import Runner
 from python_bridge.engine.compat.features import present
 from python_bridge.engine.compiled import Compiled
+from python_bridge.engine.embedders.registry import EmbedderRegistry
 from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.engine.lms.registry import LmRegistry
 from python_bridge.engine.modules.registry import available_kinds
@@ -44,7 +45,7 @@ class DSPyEngine:
     ) -> None:
         self._settings = settings
         threads = Threads(abandoned_limit=settings.max_abandoned)
-        self._runner = Runner(LmRegistry(settings, lms), settings.adapter, threads)
+        self._runner = Runner(LmRegistry(settings, lms), EmbedderRegistry(settings), settings.adapter, threads)
         self._builder = ModuleBuilder(settings, SignatureFactory(types, signature_classes), self._runner)
 
     @property
@@ -91,8 +92,9 @@ class DSPyEngine:
         await self.compile(_WARM_UP).call({"question": "Is it warm?"}, options, CallContext(request_id="warm-up"))
 
     async def close(self) -> None:
-        """Close the LMs' connections."""
+        """Close the connections of LMs and embedders."""
         await self._runner.lms.close()
+        await self._runner.embedders.close()
 
 
 __all__ = ["DSPyEngine"]

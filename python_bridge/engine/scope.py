@@ -30,6 +30,10 @@ class Usage:
     def add_usage(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Count one LM call; DSPy calls this under this name."""
         self.lm_calls += 1
+        self.add_tokens(lm, usage_entry)
+
+    def add_tokens(self, lm: str, usage_entry: dict[str, Any]) -> None:
+        """Count the tokens of a model, which may also be one of embeddings."""
         total = self.by_model.setdefault(lm, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
         prompt = int(usage_entry.get("prompt_tokens") or 0)
         completion = int(usage_entry.get("completion_tokens") or 0)

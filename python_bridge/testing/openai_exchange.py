@@ -11,6 +11,7 @@ from python_bridge.testing import http
 from python_bridge.testing.gate import Gate
 from python_bridge.testing.openai_behaviour import Behaviour
 from python_bridge.testing.openai_completion import Completion, complete, sse
+from python_bridge.testing.openai_embeddings import embeddings
 
 
 @dataclass(slots=True)
@@ -79,6 +80,9 @@ class Responder:
             raise Cut
         if behaviour.status > 299:
             await self._whole(behaviour.status, behaviour.error_body())
+            return
+        if self._exchange.path.endswith("/embeddings"):
+            await self._whole(behaviour.status, embeddings(body, behaviour))
             return
         completion = complete(body, behaviour)
         if body.get("stream"):

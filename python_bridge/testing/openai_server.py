@@ -173,7 +173,7 @@ class OpenAIServer:
 
     def _refusal(self, request: http.HttpRequest) -> tuple[int, dict[str, Any]] | None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        known = {("POST", "/chat/completions"), ("GET", "/models")}
+        known = {("POST", "/chat/completions"), ("POST", "/embeddings"), ("GET", "/models")}
         if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
             return 401, Behaviour(status=401).error_body()
         if (request.method, request.path.removeprefix("/v1")) not in known:

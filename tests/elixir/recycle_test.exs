@@ -170,10 +170,10 @@ defmodule DSPex.RecycleTest do
 
   def told(_event, _measurements, _metadata, _config), do: :ok
 
-  @tag req: ["FR2.1.1", "FR2.1.2", "FR2.1.3"], timeout: 120_000
-  test "nice and the LMs of a pool reach its worker; the file goes with the pool" do
+  @tag req: ["FR2.1.1", "FR2.1.2", "FR2.1.3", "OWN-11"], timeout: 120_000
+  test "nice, the LMs and the embedders of a pool reach its worker; the file goes with the pool" do
     lms = [default: [model: "offline/extractive"], spare: [model: "offline/extractive", api_key_env: "NO_SUCH_KEY"]]
-    pool = [workers: 1, lms: lms, nice: 3]
+    pool = [workers: 1, lms: lms, embedders: [near: [model: "offline/hashed", dimensions: 64]], nice: 3]
     instance = __MODULE__.Lms
     start_supervised!({DSPex, name: instance, pools: [default: pool]})
     :ok = DSPex.await_ready(instance, 120_000)
@@ -189,6 +189,19 @@ defmodule DSPex.RecycleTest do
     assert {:ok, %{outputs: %{"answer" => "Paris" <> _rest}}} =
              DSPex.call(program, inputs, instance: instance, lm: "spare")
 
+    demos = for text <- ["red apples", "old cars"], do: %{question: text, answer: "yes"}
+    search = DSPex.KNN.new("question -> answer", demos: demos, k: 1, embedder: "near")
+
+    assert {:ok, %{outputs: %{"examples" => [%{"question" => "old cars"}]}}} =
+             DSPex.call(search, %{question: "cars"}, instance: instance)
+
+    unknown = DSPex.KNN.new("question -> answer", demos: demos, embedder: "far")
+
+    assert {:error, %DSPex.Error{reason: :not_found, message: message}} =
+             DSPex.call(unknown, %{question: "cars"}, instance: instance)
+
+    assert message =~ "[embedders.far]"
+
     :ok = stop_supervised(instance)
     refute File.exists?(path)
   end
@@ -197,6 +210,8 @@ defmodule DSPex.RecycleTest do
   test "limits and LMs that are wrong are named with their path and what is allowed" do
     for {option, text} <- [
           {[lms: [x: [key: "sk-1"]]], ~r/pools.default.lms is .* it must be a keyword list of LMs, each with model:/},
+          {[embedders: [x: [model: "m", cache: true]]],
+           ~r/pools.default.embedders is .* each with model: and of model/},
           {[nice: 40], ~r/pools.default.nice is 40; it must be a whole number from -20 to 19/},
           {[breaker: [limit: 1]], ~r/pools.default.breaker is .* it must be \[failures: count, open_ms: ms\] or false/},
           {[max_rss: 1], ~r/pools.default.max_rss is 1; it must be/}

@@ -89,7 +89,7 @@ defmodule DSPex.Instance do
   defp launch(name, pool, options) do
     own = for {option, setting} <- @settings, value = options[option], do: {Atom.to_string(setting), value}
     given = Map.new(options[:settings], fn {setting, value} -> {to_string(setting), value} end)
-    config = if options[:lms], do: [{"config", LmFile.path(name, pool)}], else: []
+    config = if options[:lms] || options[:embedders], do: [{"config", LmFile.path(name, pool)}], else: []
     settings = (own ++ config) |> Map.new() |> Map.merge(given)
 
     [instance: inspect(name), settings: settings] ++ Keyword.take(options, [:python, :command, :args, :env, :cd, :lm])
@@ -98,7 +98,7 @@ defmodule DSPex.Instance do
   defp pool_config(name, table, pool, options) do
     fixed =
       ~w(workers start transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
-               ping_interval ping_misses backoff backoff_reset drain_ms max_rss lms)a
+               ping_interval ping_misses backoff backoff_reset drain_ms max_rss lms embedders)a
 
     Map.merge(Map.new(fixed, &{&1, options[&1]}), %{
       instance: name,

@@ -9,7 +9,7 @@ for {module, kind, options, doc} <- [
        "Compares `M` attempts and answers from all of them."},
       {DSPex.RLM, "rlm", [:max_iters, :max_llm_calls, :max_output_chars],
        "Works through long inputs by code and sub-calls of the LM."},
-      {DSPex.KNN, "knn", [:k, :dimensions],
+      {DSPex.KNN, "knn", [:k, :dimensions, :embedder],
        "Gives the `k` of its `demos` that are nearest to the inputs, as the output `examples`."}
     ] do
   defmodule module do

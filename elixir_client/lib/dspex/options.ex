@@ -76,6 +76,11 @@ defmodule DSPex.Options do
       type: :tables,
       doc: "further LMs by name, as `[small: [model: \"openai/gpt-4o-mini\", api_key_env: \"OPENAI_API_KEY\"]]`"
     ],
+    embedders: [
+      type: :embedders,
+      doc:
+        "embedders by name, as `[small: [model: \"openai/text-embedding-3-small\", api_key_env: \"OPENAI_API_KEY\"]]`"
+    ],
     drain_ms: [type: {:integer, 0, 600_000}, default: 2_000, doc: "ms that a worker gets to end"]
   ]
 
@@ -258,9 +263,14 @@ defmodule DSPex.Options do
 
   # A key itself is no member: it stays in the environment.
   @lm_table ~w(model api_key_env api_base temperature max_tokens timeout retries cache)a
+  @embedder_table ~w(model api_key_env api_base timeout retries batch_size dimensions)a
 
   defp valid?(:tables, value) do
-    Keyword.keyword?(value) and Enum.all?(value, fn {_name, table} -> valid_lm?(table) end)
+    Keyword.keyword?(value) and Enum.all?(value, fn {_name, table} -> valid_table?(table, @lm_table) end)
+  end
+
+  defp valid?(:embedders, value) do
+    Keyword.keyword?(value) and Enum.all?(value, fn {_name, table} -> valid_table?(table, @embedder_table) end)
   end
 
   defp valid?(:breaker, false), do: true
@@ -270,8 +280,8 @@ defmodule DSPex.Options do
       Enum.all?(value, fn {_name, number} -> is_integer(number) and number > 0 end)
   end
 
-  defp valid_lm?(table) do
-    Keyword.keyword?(table) and is_binary(table[:model]) and Keyword.keys(table) -- @lm_table == [] and
+  defp valid_table?(table, known) do
+    Keyword.keyword?(table) and is_binary(table[:model]) and Keyword.keys(table) -- known == [] and
       Enum.all?(table, fn {_name, value} -> is_binary(value) or is_number(value) or is_boolean(value) end)
   end
 
@@ -285,6 +295,7 @@ defmodule DSPex.Options do
   defp allowed(:transport), do: "{module, options}"
   defp allowed(:pairs), do: "pairs of names and texts (or false)"
   defp allowed(:tables), do: "a keyword list of LMs, each with model: and of #{Enum.join(@lm_table, ", ")}"
+  defp allowed(:embedders), do: "a keyword list, each with model: and of #{Enum.join(@embedder_table, ", ")}"
   defp allowed(:breaker), do: "[failures: count, open_ms: ms] or false"
   defp allowed(:backoff), do: "[first: ms, most: ms]"
 end

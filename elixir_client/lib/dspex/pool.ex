@@ -132,7 +132,11 @@ defmodule DSPex.Pool do
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
     :ets.insert(config.table, {{:pool, config.pool}, row})
 
-    lm_file = if config.lms, do: [{LmFile, Map.take(config, [:instance, :pool, :lms])}], else: []
+    lm_file =
+      if config.lms || config.embedders,
+        do: [{LmFile, Map.take(config, [:instance, :pool, :lms, :embedders])}],
+        else: []
+
     forks = for module <- givers, do: {module, config}
 
     children =

@@ -128,7 +128,7 @@ class LeanLM(EngineLM):
                 error: Any = wrap_error(raised, model=self.model, provider=self._provider_name)
                 if attempt >= self.retries or progress.emitted or not is_retryable(error):
                     raise error from raised
-                await asyncio.sleep(_delay(error, attempt))
+                await asyncio.sleep(retry_delay(error, attempt))
                 attempt += 1
             else:
                 self._record(answer)
@@ -187,7 +187,8 @@ class _Progress:
             stream_emitted()
 
 
-def _delay(error: Any, attempt: int) -> float:
+def retry_delay(error: Any, attempt: int) -> float:
+    """Return the seconds to wait before the next attempt: what the provider asks for, else 1, 2, 4 …"""
     hint = getattr(error, "retry_after", None)
     return min(hint if hint is not None and hint >= 0 else 2.0**attempt, _MAX_WAIT)
 
@@ -200,4 +201,4 @@ def _on_loop() -> bool:
     return True
 
 
-__all__ = ["LeanLM"]
+__all__ = ["LeanLM", "retry_delay"]

@@ -10,6 +10,7 @@ from python_bridge.engine.modules.options import Option
 from python_bridge.errors import BridgeError
 
 if TYPE_CHECKING:
+    from python_bridge.engine.embedders.registry import Embed
     from python_bridge.engine.modules.composite import Child
 
 # DSPy's `Predict` takes inputs of these names for its own: it would hand them control of the LM.
@@ -65,6 +66,10 @@ class Builder(Protocol):
 
     def imported(self, path: str) -> Any:
         """Return what the server's settings allow to import from `path`."""
+        ...
+
+    def embedder(self, name: str | None, dimensions: int | None = None) -> "Embed":
+        """Return the embedder called `name` in the settings."""
         ...
 
     def tools(self, program: Mapping[str, Any]) -> list[dspy.Tool]:

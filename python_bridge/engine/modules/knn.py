@@ -1,54 +1,72 @@
 """`knn`: the examples that are nearest to the inputs, by themselves or as demos of another program."""
 
-import re
-import zlib
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import dspy
 import numpy
 
+from python_bridge.engine.embedders.registry import Embed
 from python_bridge.engine.modules.base import Builder, BuiltModule, Kind, check_names
 from python_bridge.engine.modules.composite import AsyncModule, Child, signature_of
-from python_bridge.engine.modules.options import read_options, whole
+from python_bridge.engine.modules.options import read_options, text, whole
 from python_bridge.errors import BridgeError
 
-_OPTIONS = {"k": whole(3, 1, 10_000), "dimensions": whole(512, 16, 65_536)}
-_WORD = re.compile(r"\w+")
+_OPTIONS = {"k": whole(3, 1, 10_000), "dimensions": whole(512, 16, 65_536), "embedder": text(None)}
 
 
-def embed(texts: list[str], dimensions: int) -> numpy.ndarray:
-    """Return unit vectors of hashed words and letter triples: no model, no network, the same on every machine.
+class Index:
+    """`dspy.KNN` on the loop: the examples are embedded with the first search, once.
 
-    >>> embed(["red fish", "red fish"], 64).shape
-    (2, 64)
+    Args:
+        k: how many examples `nearest` gives.
+        examples: maps.
+        names: members of the examples that are inputs; the others are not searched.
+        embed: makes vectors.
     """
-    vectors = numpy.zeros((len(texts), dimensions), dtype=numpy.float32)
-    for row, text in enumerate(texts):
-        for part in _parts(text.lower()):
-            digest = zlib.crc32(part.encode())
-            vectors[row, digest % dimensions] += 1.0 if digest & 0x8000_0000 else -1.0
-    norms = numpy.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / numpy.where(norms == 0, 1, norms)
+
+    def __init__(self, k: int, examples: list[dict[str, Any]], names: list[str], embed: Embed) -> None:
+        self._k = k
+        self._examples = examples
+        self._texts = [_text({name: item[name] for name in item if name in names}) for item in examples]
+        self._embed = embed
+        self._vectors: numpy.ndarray | None = None
+        self._lock = asyncio.Lock()
+
+    async def nearest(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the `k` examples nearest to the inputs, the nearest first.
+
+        Raises:
+            BridgeError: `lm_error` of the embedder; the next search tries again.
+        """
+        async with self._lock:
+            if self._vectors is None:
+                self._vectors = await self._embed(self._texts)
+        vector = (await self._embed([_text(inputs)]))[0]
+        if len(vector) != self._vectors.shape[1]:
+            raise BridgeError("lm_error", "the embedder gives vectors of different lengths; look at its model")
+        order = (self._vectors @ vector).argsort()[-self._k :][::-1]
+        return [self._examples[at] for at in order]
 
 
-def _parts(text: str) -> list[str]:
-    words = _WORD.findall(text)
-    return words + [word[at : at + 3] for word in words for at in range(len(word) - 2)]
+def _text(fields: Mapping[str, Any]) -> str:
+    """Write fields as `dspy.KNN` does."""
+    return " | ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 class Nearest(AsyncModule):
     """Finds the `k` nearest examples; with a child, runs it with these as its demos."""
 
-    def __init__(self, knn: dspy.KNN, child: Child | None) -> None:
+    def __init__(self, index: Index, child: Child | None) -> None:
         super().__init__()
-        self._find = knn
+        self._find = index.nearest
         self.program = child.built.make() if child else None
         self._run_child = child.run if child else None
 
     async def aforward(self, **kwargs: Any) -> Any:
         """Return the examples, the nearest first, or what the child makes of them."""
-        examples = [dict(example.items()) for example in self._find(**kwargs)]
+        examples = [dict(example) for example in await self._find(kwargs)]
         if self.program is None or self._run_child is None:
             return dspy.Prediction(examples=examples)
         module = self.program.deepcopy()
@@ -60,7 +78,7 @@ class Nearest(AsyncModule):
 
 
 def build_knn(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
-    """`dspy.KNN` over the program's `demos`."""
+    """`dspy.KNN` over the program's `demos`, by the embedder that `config.embedder` names."""
     options, params = read_options(program.get("config", {}), _OPTIONS, "config")
     child = builder.child(program, "program") if "program" in (program.get("children") or {}) else None
     signature = child.built.signature if child else builder.signature(program)
@@ -69,16 +87,15 @@ def build_knn(program: Mapping[str, Any], builder: Builder) -> BuiltModule:
     demos = program.get("demos") or []
     if not demos:
         raise BridgeError("invalid_request", "the kind 'knn' needs examples in `demos`")
-    examples = [dspy.Example(**demo).with_inputs(*(name for name in names if name in demo)) for demo in demos]
-    embedder = dspy.Embedder(lambda texts: embed(texts, options["dimensions"]), caching=False)
-    knn = dspy.KNN(options["k"], examples, embedder)
+    embed = builder.embedder(options["embedder"], options["dimensions"])
+    index = Index(options["k"], [dict(demo) for demo in demos], names, embed)
     if child is None:
         inputs = {name: (info.annotation, "") for name, info in signature.input_fields.items()}
         outputs = {"examples": (list[dict[str, Any]], "the nearest examples, the nearest first")}
         signature = signature_of(inputs, outputs, signature.instructions)
-    return BuiltModule(signature, lambda: Nearest(knn, child), True, params, options)
+    return BuiltModule(signature, lambda: Nearest(index, child), True, params, options)
 
 
 KNN = Kind(build_knn, _OPTIONS, frozenset({"signature", "children"}))
 
-__all__ = ["KNN", "Nearest", "embed"]
+__all__ = ["KNN", "Index", "Nearest"]

@@ -74,9 +74,10 @@ def is_secret_name(name: str) -> bool:
 
 
 def secrets_of(settings: Settings, environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return the values that must never be shown: keys of the LMs, the token, the password of the store."""
+    """Return the values that must never be shown: keys of LMs and embedders, the token, the password of the store."""
     environ = os.environ if environ is None else environ
-    names = [lm.api_key_env for lm in settings.lms.values() if lm.api_key_env]
+    tables = [*settings.lms.values(), *settings.embedders.values()]
+    names = [table.api_key_env for table in tables if table.api_key_env]
     secrets = [environ.get(name) for name in (*names, "OPENAI_API_KEY", "ANTHROPIC_API_KEY")]
     return [secret for secret in (*secrets, settings.token, _password(settings.store)) if secret]
 

@@ -48,7 +48,7 @@ def test_config_show_tells_where_each_setting_comes_from(tmp_path: Path) -> None
     assert rows["max_in_flight"] == (7, "command line")
     assert rows["drain_ms"] == (Settings().drain_ms, "default")
     assert rows["lms.default"] == ({"model": "openai/a", "api_key_env": "A_KEY"}, str(config))
-    assert set(rows) == {*(f.name for f in fields(Settings) if f.name != "lms"), "lms.default"}
+    assert set(rows) == {*(f.name for f in fields(Settings) if f.name not in ("lms", "embedders")), "lms.default"}
 
 
 def test_a_model_of_the_command_line_is_an_lm_from_there() -> None:
@@ -78,7 +78,7 @@ def test_a_wrong_setting_ends_both_with_status_2_and_a_message() -> None:
 def test_each_setting_has_words_and_a_flag_unless_it_is_a_secret() -> None:
     names = {f.name for f in fields(Settings)}
     assert set(descriptions()) == names
-    assert {name for name in names if flag_of(name) is None} == {"lms", "token"}
+    assert {name for name in names if flag_of(name) is None} == {"lms", "embedders", "token"}
 
 
 def test_the_guide_on_operations_holds_the_tables_of_the_code() -> None:

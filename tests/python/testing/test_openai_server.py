@@ -263,7 +263,10 @@ def test_structured_output_is_json_of_the_schema(server: OpenAIServer, wanted: A
         (b"{not json", "/chat/completions", 400),
         ({"messages": []}, "/chat/completions", 400),
         ({"model": "m", "messages": ["hello"]}, "/chat/completions", 400),
-        ({"model": "m"}, "/embeddings", 404),
+        ({"model": "m"}, "/embeddings", 400),
+        ({"model": "m", "input": []}, "/embeddings", 400),
+        ({"model": "m", "input": "x", "dimensions": 0}, "/embeddings", 400),
+        ({"model": "m"}, "/moderations", 404),
     ],
 )
 def test_requests_it_cannot_read_are_answered_as_openai_would(

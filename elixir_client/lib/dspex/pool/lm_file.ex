@@ -1,11 +1,11 @@
 defmodule DSPex.Pool.LmFile do
   @moduledoc """
-  The `lms:` tables of a pool, as the TOML file that its workers read. It has mode 0600, holds names of variables and no
+  The `lms:` and `embedders:` tables of a pool, as the TOML file that its workers read. It has mode 0600, holds names of variables and no
   keys, and goes with the pool.
   """
   use GenServer
 
-  @doc "Writes the file; it lies there until the process ends. Config: `:instance`, `:pool`, `:lms`."
+  @doc "Writes the file; it lies there until the process ends. Config: `:instance`, `:pool`, `:lms`, `:embedders`."
   @spec start_link(map) :: GenServer.on_start()
   def start_link(config), do: GenServer.start_link(__MODULE__, config)
 
@@ -19,18 +19,18 @@ defmodule DSPex.Pool.LmFile do
   @doc """
   The tables as TOML.
 
-      iex> DSPex.Pool.LmFile.toml(small: [model: "openai/\\"x\\"", retries: 0])
+      iex> DSPex.Pool.LmFile.toml("lms", small: [model: "openai/\\"x\\"", retries: 0])
       ~S(
       [lms."small"]
       model = "openai/\\"x\\""
       retries = 0
       )
   """
-  @spec toml(keyword(keyword)) :: String.t()
-  def toml(lms) do
-    for {name, table} <- lms, into: "" do
+  @spec toml(String.t(), keyword(keyword) | nil) :: String.t()
+  def toml(kind, tables) do
+    for {name, table} <- tables || [], into: "" do
       rows = for {key, value} <- table, do: "#{key} = #{value(value)}\n"
-      "\n[lms.#{value(Atom.to_string(name))}]\n#{rows}"
+      "\n[#{kind}.#{value(Atom.to_string(name))}]\n#{rows}"
     end
   end
 
@@ -43,7 +43,7 @@ defmodule DSPex.Pool.LmFile do
 
     with {:ok, file} <- File.open(path, [:write, :exclusive]),
          :ok <- File.chmod(path, 0o600),
-         :ok <- IO.binwrite(file, toml(config.lms)) do
+         :ok <- IO.binwrite(file, [toml("lms", config.lms), toml("embedders", config.embedders)]) do
       File.close(file)
       {:ok, path}
     else

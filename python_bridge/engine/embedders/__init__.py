@@ -1,0 +1,1 @@
+"""Embedders by name: texts in, vectors out."""
