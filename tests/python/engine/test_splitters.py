@@ -1,6 +1,7 @@
 """Answers cut into pieces of any size give each field's text, as the adapter reads it."""
 
 import json
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -112,3 +113,14 @@ def test_text_may_begin_on_the_line_of_the_header() -> None:
 def test_a_repeated_header_counts_once() -> None:
     completion = "[[ ## answer ## ]]\nfirst\n[[ ## answer ## ]]\nsecond\n[[ ## completed ## ]]"
     assert run(ChatSplitter(FIELDS), [completion]) == {"answer": "first"}
+
+
+@pytest.mark.req("FR1.3.3", "OWN-4", "OWN-7")
+def test_the_pieces_that_both_languages_share_give_the_same_tokens() -> None:
+    cases = json.loads((Path(__file__).parents[2] / "vectors/field_streams.json").read_text("utf-8"))["cases"]
+    makers = {"json": JsonSplitter, "xml": XmlSplitter}
+    for case in cases:
+        splitter = makers[case["adapter"]](case["fields"])
+        tokens = [[list(triple) for triple in splitter.feed(piece)] for piece in case["pieces"]]
+        assert tokens == case["tokens"]
+        assert [list(triple) for triple in splitter.finish()] == case["finish"]

@@ -1,18 +1,20 @@
 defmodule DSPex.Native.Program.Fields do
   @moduledoc """
-  Tells the output fields apart while an answer of the ChatAdapter comes, and hands their text on at once.
+  Tells the output fields apart while an answer comes, and hands their text on at once.
 
-  What could be the start of a marker, and white space that the adapter would strip before one, is held back until the next
-  piece shows what it is. JSON and XML answers are handed on field by field when they are whole.
+  What could be the start of a marker or of a closing tag, and white space that the adapter would strip before one, is held
+  back until the next piece shows what it is.
   """
 
+  alias DSPex.Native.Program.JsonFields
+  alias DSPex.Native.Program.XmlFields
   alias DSPex.Signature
 
   # A marker stands at the start of a line; the text that follows it on the line belongs to the field.
   @marker ~r/(?:\A|\n)[ \t]*\[\[ ## (\w+) ## \]\][ \t]*\n?/
   @maybe ~r/(?:\A|\n)[ \t]*(?:\[(?:\[(?: (?:#(?:#(?: (?:\w*(?: (?:#(?:#(?: (?:\]\]?)?)?)?)?)?)?)?)?)?)?)?)?\z/
 
-  @opaque t :: {:ets.tid(), [String.t()], (map -> term)} | {:whole, [String.t()], (map -> term)}
+  @opaque t :: {:ets.tid(), [String.t()], (map -> term)} | {module, :ets.tid(), [String.t()], (map -> term)}
 
   @doc "Starts for one answer. `on_token` is a function of `%{field: name, text: text, last?: boolean}`."
   @spec start(:chat | :json | :xml, Signature.t(), (map -> term)) :: t
@@ -22,11 +24,25 @@ defmodule DSPex.Native.Program.Fields do
     {table, names(signature), on_token}
   end
 
-  def start(_adapter, signature, on_token), do: {:whole, names(signature), on_token}
+  def start(:json, signature, on_token), do: start(JsonFields, JsonFields.new(), names(signature), on_token)
+
+  def start(:xml, signature, on_token),
+    do: start(XmlFields, signature |> names() |> XmlFields.new(), names(signature), on_token)
+
+  defp start(module, state, names, on_token) do
+    table = :ets.new(__MODULE__, [:private])
+    :ets.insert(table, {:state, state, []})
+    {module, table, names, on_token}
+  end
 
   @doc "Takes a piece of the answer."
   @spec feed(t, String.t()) :: :ok
-  def feed({:whole, _names, _on_token}, _text), do: :ok
+  def feed({module, table, names, on_token}, text) do
+    [{:state, state, done}] = :ets.lookup(table, :state)
+    {tokens, state} = module.feed(state, text)
+    :ets.insert(table, {:state, state, hand_on(tokens, done, names, on_token)})
+    :ok
+  end
 
   def feed({table, names, on_token}, text) do
     [{:state, field, buffer, done}] = :ets.lookup(table, :state)
@@ -37,8 +53,11 @@ defmodule DSPex.Native.Program.Fields do
 
   @doc "Ends the answer: what was held back is handed on, and each field gets its last token."
   @spec finish(t, map) :: :ok
-  def finish({:whole, names, on_token}, outputs) do
-    for name <- names, do: on_token.(%{field: name, text: text(outputs[name]), last?: true})
+  def finish({module, table, names, on_token}, outputs) do
+    [{:state, state, done}] = :ets.lookup(table, :state)
+    :ets.delete(table)
+    done = state |> module.finish() |> hand_on(done, names, on_token)
+    for name <- names -- done, do: on_token.(%{field: name, text: text(outputs[name]), last?: true})
     :ok
   end
 
@@ -50,6 +69,14 @@ defmodule DSPex.Native.Program.Fields do
     # A field that did not stream (it came from the second request) is handed on whole.
     for name <- names -- done, do: on_token.(%{field: name, text: text(outputs[name]), last?: true})
     :ok
+  end
+
+  # The first of two members with one name counts.
+  defp hand_on(tokens, done, names, on_token) do
+    Enum.reduce(tokens, done, fn {name, text, last?}, done ->
+      if name in names and name not in done, do: on_token.(%{field: name, text: text, last?: last?})
+      if last?, do: [name | done], else: done
+    end)
   end
 
   defp advance(field, text, done, end?, names, on_token) do
