@@ -70,7 +70,11 @@ class Database:
             raise to_bridge_error(cast(Exception, cause)) from error
 
     def connect(self) -> DriverConnection:
-        """Return a driver's connection in autocommit mode: transactions are begun and ended in words."""
+        """Return a driver's connection in autocommit mode: transactions are begun and ended in words.
+
+        Raises:
+            StoreLocked: another process opens or closes the file at this moment (SQLite).
+        """
         if os.getpid() != self._pid:
             raise BridgeError("internal", "a store was carried over a fork; open it after the fork")
         try:
@@ -80,10 +84,20 @@ class Database:
         connection = cast(Any, pooled.driver_connection)
         pooled.detach()
         if self.is_sqlite:
+            self._configure(connection)
+        return connection
+
+    def _configure(self, connection: DriverConnection) -> None:
+        # The first thing that looks into the file: whoever closes it last, or mends its log, holds all of it just then.
+        try:
             connection.execute(f"PRAGMA synchronous={'FULL' if self.settings.power_safe else 'NORMAL'}")
             # The log is copied back beside the work, never in the middle of a commit.
             connection.execute("PRAGMA wal_autocheckpoint=0")
-        return connection
+        except Exception as error:
+            connection.close()
+            if is_locked(error):
+                raise StoreLocked from error
+            raise
 
     def transaction(self, connection: DriverConnection) -> Transaction:
         """Return the runner of statements for `connection`."""

@@ -55,6 +55,25 @@ async def test_a_change_waits_for_the_lock_without_stopping_the_loop(lite: Store
     assert await waiting
 
 
+async def test_the_first_use_waits_for_who_holds_the_whole_file(tmp_path: Path) -> None:
+    store = await Store.open(StoreSettings(url=f"sqlite:///{tmp_path}/x.db", lock_timeout_s=20))
+    sessions = SessionStore(store)
+    # As a process does that closes the file as the last one, or mends its log.
+    holder = sqlite3.connect(store.label, isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    made = asyncio.create_task(sessions.create(row(), "{}", max_sessions=9))
+    read = asyncio.create_task(sessions.get("t", "s", now=2_000))
+    await asyncio.wait({made, read}, timeout=0.2)
+    assert not made.done()
+    assert not read.done()
+    holder.execute("ROLLBACK")
+    holder.close()
+    await made
+    await read
+    await store.close()
+
+
 async def test_a_store_that_stays_locked_is_unavailable_and_nothing_was_changed(tmp_path: Path) -> None:
     store = await Store.open(StoreSettings(url=f"sqlite:///{tmp_path}/x.db", lock_timeout_s=0.2))
     sessions = SessionStore(store)
