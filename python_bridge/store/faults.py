@@ -34,7 +34,7 @@ class StoreLocked(Exception):
 
 def is_locked(error: Exception) -> bool:
     """Whether SQLite says that another connection holds the lock."""
-    return isinstance(error, StoreLocked) or isinstance(error, sqlite3.Error) and _primary_code(error) in _LOCKED
+    return isinstance(error, StoreLocked) or (isinstance(error, sqlite3.Error) and _primary_code(error) in _LOCKED)
 
 
 def locked(waited_s: float) -> BridgeError:
