@@ -111,7 +111,9 @@ class Settings:
         tracing: whether spans are made where OpenTelemetry is configured.
         memory_soft_bytes: resident memory from which on the worker refuses work, finishes and ends with status 75;
             0 is none.
-        recycle_calls: requests after which it does the same; 0 is none.
+        memory_hard_bytes: resident memory from which on the worker is killed, whatever it does: by the fork server that
+            made it, else by its own look at itself; 0 is none.
+        recycle_calls: requests after which it is replaced in the same way as at `memory_soft_bytes`; 0 is none.
         recycle_age_ms: age at which it does the same, give or take a tenth; 0 is none.
         recycle_grace_ms: grace for requests in flight then.
         max_abandoned: abandoned threads and tasks from which on it does the same.
@@ -160,6 +162,7 @@ class Settings:
     log_format: str = "json"
     tracing: bool = True
     memory_soft_bytes: int = 0
+    memory_hard_bytes: int = 0
     recycle_calls: int = 0
     recycle_age_ms: int = 0
     recycle_grace_ms: int = 30_000
@@ -177,7 +180,7 @@ _SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in (*_TABLES,
 _LM_FIELDS = {f.name: f.type for f in fields(LmSettings)}
 _EMBEDDER_FIELDS = {f.name: f.type for f in fields(EmbedderSettings)}
 _AT_LEAST = {
-    **dict.fromkeys(("max_queue", "drain_ms", "attachment_bytes", "memory_soft_bytes"), 0),
+    **dict.fromkeys(("max_queue", "drain_ms", "attachment_bytes", "memory_soft_bytes", "memory_hard_bytes"), 0),
     **dict.fromkeys(("recycle_calls", "recycle_age_ms", "recycle_grace_ms"), 0),
     "max_depth": 4,
     "nice": -20,
@@ -353,6 +356,9 @@ def _check(settings: Settings, source: str) -> None:
             raise SettingsError(f"{name} ({source}) {text}")
     if settings.nice > _MAX_NICE:
         raise SettingsError(f"nice ({source}) must be at most {_MAX_NICE}, it is {settings.nice}")
+    if 0 < settings.memory_hard_bytes <= settings.memory_soft_bytes:
+        soft, hard = settings.memory_soft_bytes, settings.memory_hard_bytes
+        raise SettingsError(f"memory_hard_bytes ({source}) must be above memory_soft_bytes, {soft}; it is {hard}")
     if settings.max_frame_bytes >= 1 << 29:
         raise SettingsError(f"max_frame_bytes ({source}) must be below {1 << 29}")
     if settings.listen != "stdio" and not settings.listen.startswith(("unix:/", "tcp:", "grpc:")):

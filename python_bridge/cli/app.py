@@ -9,6 +9,7 @@ from python_bridge.cli.diagnosis import config_app, doctor, takes_settings
 from python_bridge.cli.execute import batch
 from python_bridge.cli.execute import run as run_program
 from python_bridge.cli.http import list_programs, serve, token
+from python_bridge.cli.sessions import sessions_app
 
 app = typer.Typer(
     name="python-bridge",
@@ -52,6 +53,7 @@ app.command("fork-server", help="Import dspy once, and fork workers that have it
 
 
 app.add_typer(config_app)
+app.add_typer(sessions_app)
 app.command()(doctor)
 app.command("run")(run_program)
 app.command()(batch)

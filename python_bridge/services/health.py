@@ -10,10 +10,10 @@ from python_bridge.services.dispatch import Dispatcher
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def rss_bytes() -> int:
-    """Return the resident memory of this process; 0 where the system does not tell."""
+def rss_bytes(pid: int | None = None) -> int:
+    """Return the resident memory of a process, this one by default; 0 where the system does not tell."""
     try:
-        with open("/proc/self/statm", "rb") as file:
+        with open(f"/proc/{pid or 'self'}/statm", "rb") as file:
             return int(file.read().split()[1]) * _PAGE_BYTES
     except OSError:
         return 0

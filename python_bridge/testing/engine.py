@@ -11,6 +11,7 @@ call's input `script` is a list of steps, each a map with one of
 ``sleep_ms``     wait so long
 ``block_ms``     hold the event loop so long
 ``hold_gil_ms``  hold the interpreter's lock so long, as C code can, in another thread than the loop's
+``fill_mb``      take so much memory, and keep it for the rest of the call
 ``raise``        fail with this kind of error (``message``, ``details``), or with a ``defect``
 ``print``        print this text to standard output
 ``exit``         end the process at once with this status
@@ -135,6 +136,9 @@ class _Run:
     async def _hold_gil_ms(self, step: Mapping[str, Any]) -> None:
         usleep = ctypes.PyDLL(None).usleep  # unlike those of a CDLL, its functions keep the lock
         await asyncio.to_thread(usleep, ctypes.c_uint(step["hold_gil_ms"] * 1000))
+
+    async def _fill_mb(self, step: Mapping[str, Any]) -> None:
+        self.filling = os.urandom(1 << 20) * step["fill_mb"]
 
     async def _raise(self, step: Mapping[str, Any]) -> None:
         kind, message = step["raise"], step.get("message", "as scripted")

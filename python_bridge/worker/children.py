@@ -1,6 +1,7 @@
 """Workers made by forking: each is born with dspy imported, on a socket that it alone listens on."""
 
 import contextlib
+import logging
 import os
 import random
 import secrets
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.services.health import rss_bytes
 from python_bridge.services.identity import Identity
 from python_bridge.settings import Settings, SettingsError, apply_settings
 from python_bridge.transports.sockets import bind_unix
+
+_log = logging.getLogger(__name__)
 
 _EXIT_DEFECT = 70
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -24,20 +28,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A worker that was forked: its process, and where it listens."""
+    """A worker that was forked: its process, where it listens, and the memory from which on it is killed (0: none)."""
 
     pid: int
     worker_id: str
     socket: str
+    memory_hard_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a child ended: one of `status` and `signal` is ``None``."""
+    """How a child ended: one of `status` and `signal` is ``None``; `reason` is ``"memory"`` when that was why."""
 
     child: Child
     status: int | None
     signal: int | None
+    reason: str | None = None
 
 
 def child_settings(base: Settings, changes: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
@@ -74,6 +80,7 @@ class Nursery:
         self.children: dict[int, Child] = {}
         self._folder = folder
         self._run = run
+        self._too_large: set[int] = set()
 
     def fork(self, settings: Settings, environ: dict[str, str], close_fds: list[int]) -> tuple[Child, str]:
         """Make a worker; return it with the token that its clients need.
@@ -93,7 +100,8 @@ class Nursery:
         except OSError as error:
             text = f"no socket can be made in {self._folder}: {error.strerror or error}; set TMPDIR to another folder"
             raise BridgeError("unavailable", text) from None
-        chosen = replace(settings, listen=f"unix:{path}", token=token, worker_id=worker_id)
+        # The limit is held from here: a child that allocates and heeds nothing does not hold it itself.
+        chosen = replace(settings, listen=f"unix:{path}", token=token, worker_id=worker_id, memory_hard_bytes=0)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         try:
@@ -105,7 +113,7 @@ class Nursery:
         if pid == 0:
             self._live(chosen, environ, listener, close_fds)
         listener.close()
-        child = self.children[pid] = Child(pid, worker_id, path)
+        child = self.children[pid] = Child(pid, worker_id, path, settings.memory_hard_bytes)
         return child, token
 
     def _live(self, settings: Settings, environ: dict[str, str], listener: socket.socket, close_fds: list[int]) -> None:
@@ -144,8 +152,24 @@ class Nursery:
             with contextlib.suppress(OSError):
                 os.unlink(child.socket)
             code = os.waitstatus_to_exitcode(status)
-            exits.append(Exit(child, code if code >= 0 else None, -code if code < 0 else None))
+            reason = "memory" if child.pid in self._too_large else None
+            self._too_large.discard(child.pid)
+            exits.append(Exit(child, code if code >= 0 else None, -code if code < 0 else None, reason))
         return exits
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether there is a child whose memory is to be looked at."""
+        return any(child.memory_hard_bytes for child in self.children.values())
+
+    def kill_too_large(self) -> None:
+        """Kill the children whose resident memory has reached their hard limit."""
+        for child in self.children.values():
+            if 0 < child.memory_hard_bytes <= (found := rss_bytes(child.pid)) and child.pid not in self._too_large:
+                text = "worker %s is killed: %d bytes of memory are above its hard limit of %d (memory_hard_bytes)"
+                _log.error(text, child.worker_id, found, child.memory_hard_bytes)
+                self._too_large.add(child.pid)
+                self.signal(child.pid, signal.SIGKILL)
 
     def signal(self, pid: int, signum: int) -> None:
         """Send a signal to a child.

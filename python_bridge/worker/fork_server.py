@@ -102,8 +102,11 @@ class ForkServer:
         self._selector.register(self._signals, selectors.EVENT_READ, self._read_signals)
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select():
+        looks = self._nursery.has_limits
+        for key, _ in self._selector.select(self._settings.monitor_ms / 1000 if looks else None):
             key.data()
+        if looks:
+            self._nursery.kill_too_large()
         self._flush()
 
     def _read(self) -> None:
@@ -212,8 +215,8 @@ class ForkServer:
     def _tell(self, ended: Exit) -> None:
         child = ended.child
         if self._connection.state in (State.INITIALIZED, State.READY):
-            params = {"pid": child.pid, "worker_id": child.worker_id, "status": ended.status, "signal": ended.signal}
-            self._connection.notify("child/exit", params)
+            how = {"status": ended.status, "signal": ended.signal, "reason": ended.reason}
+            self._connection.notify("child/exit", {"pid": child.pid, "worker_id": child.worker_id, **how})
 
     def _end_children(self) -> None:
         """TERM to all, `_GRACE_S` to end in, then KILL."""

@@ -4,6 +4,8 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -91,6 +93,10 @@ class Monitor:
         sample = self.sample()
         if self._dispatcher.observer is not None:
             self._tell(sample)
+        if self.policy.far_over_memory(sample.rss_bytes):
+            text = "this worker ends at once: %d bytes of memory are above its hard limit of %d (memory_hard_bytes)"
+            _log.error(text, sample.rss_bytes, self.policy.memory_hard_bytes, extra={"reason": "memory"})
+            os.kill(os.getpid(), signal.SIGKILL)
         if self._dispatcher.draining:
             return
         verdict = self.policy.judge(self._lasting(sample))

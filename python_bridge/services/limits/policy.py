@@ -45,16 +45,27 @@ class RecyclePolicy:
     calls: int = 0
     age_ms: float = 0
     abandoned: int = 0
+    memory_hard_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "RecyclePolicy":
         """Return the limits that the settings name, with jitter on the age."""
         age = settings.recycle_age_ms * random.uniform(1 - _AGE_JITTER, 1 + _AGE_JITTER)
-        return cls(settings.memory_soft_bytes, settings.recycle_calls, age, settings.max_abandoned)
+        return cls(
+            memory_soft_bytes=settings.memory_soft_bytes,
+            calls=settings.recycle_calls,
+            age_ms=age,
+            abandoned=settings.max_abandoned,
+            memory_hard_bytes=settings.memory_hard_bytes,
+        )
 
     def over_memory(self, rss_bytes: int) -> bool:
         """Whether the soft limit is passed."""
         return 0 < self.memory_soft_bytes <= rss_bytes
+
+    def far_over_memory(self, rss_bytes: int) -> bool:
+        """Whether the hard limit is passed."""
+        return 0 < self.memory_hard_bytes <= rss_bytes
 
     def judge(self, sample: Sample) -> Verdict | None:
         """Return why the worker is to be replaced, or ``None``."""

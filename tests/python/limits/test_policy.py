@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from python_bridge.services.lifecycle import Lifecycle, Phase
 from python_bridge.services.limits.monitor import give_back_memory
 from python_bridge.services.limits.policy import RecyclePolicy, Sample
-from python_bridge.settings import Settings, SettingsError
+from python_bridge.settings import Settings, SettingsError, apply_settings
 from python_bridge.worker.resources import apply_resources, declared_features, read_processors
 
 FINE = Sample(rss_bytes=100, calls=10, age_ms=1000, abandoned=1)
@@ -31,6 +31,15 @@ def test_a_worker_that_reaches_a_limit_is_to_be_replaced_for_that_reason(
 ) -> None:
     verdict = policy.judge(FINE)
     assert (verdict and verdict.reason) == reason
+
+
+@pytest.mark.req("NFR3.2.1")
+def test_a_hard_limit_of_memory_lies_above_the_soft_one() -> None:
+    assert RecyclePolicy(memory_hard_bytes=100).far_over_memory(100)
+    assert not RecyclePolicy(memory_hard_bytes=101).far_over_memory(100)
+    assert not RecyclePolicy().far_over_memory(1 << 40)
+    with pytest.raises(SettingsError, match="above memory_soft_bytes"):
+        apply_settings(Settings(), {"memory_soft_bytes": 2, "memory_hard_bytes": 2}, "here")
 
 
 def test_the_reason_names_the_setting() -> None:

@@ -130,6 +130,18 @@ async def test_memory_that_comes_back_when_garbage_is_collected_costs_no_worker(
         assert status["state"] == "ready"
 
 
+@pytest.mark.req("NFR3.2.1")
+async def test_a_worker_without_a_fork_server_ends_itself_above_its_hard_limit() -> None:
+    async with worker() as link:
+        usual = (await link.client.request("worker/status"))["rss_bytes"]
+    async with worker(memory_hard_bytes=usual + (96 << 20)) as link:
+        with pytest.raises(BridgeError) as lost:
+            await link.client.request("call", call({"fill_mb": 192}, {"stall": True}))
+        assert lost.value.kind == "worker_lost"
+        assert await link.ended == -signal.SIGKILL
+        assert "memory_hard_bytes" in lines_of(link)[-1]["event"]
+
+
 @pytest.mark.req("NFR3.2.4", "NFR2.1.1")
 async def test_tasks_that_ignore_their_cancellation_are_bounded() -> None:
     async with worker(max_abandoned=3) as link:

@@ -101,7 +101,7 @@ async def test_a_child_that_crashes_is_told_of_and_the_others_go_on() -> None:
             await asyncio.gather(first.ready(), second.ready())
             assert (await error_of(first.request("call", call({"exit": 7})))).kind == "worker_lost"
             (ended,) = await exits(server, 1)
-            wanted = {"pid": one["pid"], "worker_id": one["worker_id"], "status": 7, "signal": None}
+            wanted = {"pid": one["pid"], "worker_id": one["worker_id"], "status": 7, "signal": None, "reason": None}
             assert ended == wanted
             assert not exists(one["socket"])
             assert await second.request("echo", {"value": 1}) == {"value": 1}

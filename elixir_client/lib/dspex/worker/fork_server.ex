@@ -204,6 +204,9 @@ defmodule DSPex.Worker.ForkServer do
     end
   end
 
+  defp how(%{"reason" => "memory"}),
+    do: "the fork server killed the process, whose memory had reached its hard limit (memory_hard_bytes)"
+
   defp how(%{"signal" => signal}) when is_integer(signal), do: "the process ended with signal #{signal}"
   defp how(%{"status" => status}), do: "the process ended with exit status #{status}"
 
