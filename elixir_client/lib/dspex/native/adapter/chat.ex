@@ -17,6 +17,7 @@ defmodule DSPex.Native.Adapter.Chat do
   alias DSPex.Native.Adapter.ParseError
   alias DSPex.Native.Adapter.Prompt
   alias DSPex.Native.Python
+  alias DSPex.Native.Response
   alias DSPex.Signature
 
   @intro "All interactions will be structured in the following way, with the appropriate values filled in."
@@ -54,66 +55,9 @@ defmodule DSPex.Native.Adapter.Chat do
     end
   end
 
-  @doc """
-  The text of each section, the first one of a name.
-
-      iex> DSPex.Native.Adapter.Chat.sections("hi\\n[[ ## a ## ]] 1\\n2\\n[[ ## a ## ]]\\n3")
-      %{"a" => "1\\n2"}
-  """
+  @doc "See `DSPex.Native.Response.sections/1`."
   @spec sections(String.t()) :: %{optional(String.t()) => String.t()}
-  def sections(completion) do
-    completion |> Python.split_lines() |> sections(nil, [], %{})
-  end
-
-  defp sections([], name, lines, found), do: keep(found, name, lines)
-
-  defp sections([line | rest], name, lines, found) do
-    case header(line) do
-      nil -> sections(rest, name, [line | lines], found)
-      {next, ""} -> sections(rest, next, [], keep(found, name, lines))
-      {next, content} -> sections(rest, next, [content], keep(found, name, lines))
-    end
-  end
-
-  defp keep(found, nil, _lines), do: found
-  defp keep(found, name, _lines) when is_map_key(found, name), do: found
-  defp keep(found, name, lines), do: Map.put(found, name, lines |> Enum.reverse() |> Enum.join("\n") |> Python.strip())
-
-  # As in DSPy, the header is found in the stripped line, and its length is then cut off the line as it stands.
-  defp header(<<"[[ ## ", rest::binary>> = line) do
-    case name(rest, 0) do
-      {:ok, name, rest} -> {name, Python.strip(rest)}
-      :wide -> wide_header(line)
-      :none -> nil
-    end
-  end
-
-  defp header(line), do: if(:binary.match(line, "[[ ## ") == :nomatch, do: nil, else: wide_header(line))
-
-  # Names in ASCII need no regular expression.
-  defp name(text, length) do
-    case text do
-      <<_name::binary-size(length), char, _rest::binary>>
-      when char in ?a..?z or char in ?A..?Z or char in ?0..?9 or char == ?_ ->
-        name(text, length + 1)
-
-      <<name::binary-size(length), " ## ]]", rest::binary>> when length > 0 ->
-        {:ok, name, rest}
-
-      <<_name::binary-size(length), char, _rest::binary>> when char >= 0x80 ->
-        :wide
-
-      _other ->
-        :none
-    end
-  end
-
-  defp wide_header(line) do
-    case Regex.run(~r/\A\[\[ ## ([\p{L}\p{N}_]+) ## \]\]/u, Python.strip(line)) do
-      [match, name] -> {name, line |> String.slice(String.length(match)..-1) |> Python.strip()}
-      nil -> nil
-    end
-  end
+  defdelegate sections(completion), to: Response
 
   @impl Prompt
   def native_tools?, do: false
