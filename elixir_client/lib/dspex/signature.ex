@@ -216,9 +216,16 @@ defmodule DSPex.Signature do
   end
 
   @doc """
-  Declares the signature of a module that says `use DSPex.Signature`: text, or `(name: type, … -> [name: type, …])`. (Elixir
-  reads an arrow only inside parentheses, and names after it only inside brackets; `signature/2` takes both lists without
-  an arrow.) Types are `:string`, `:integer`, `:float`, `:boolean`, `:any`, `:map`, `{:list, type}`, `{:map, key, value}`, `{:optional, type}`,
+  Declares the signature of a module that says `use DSPex.Signature`: text, or `(name: type, … -> [name: type, …])`, or
+
+      signature do
+        question(:string), context({:list, :string}) ->
+          answer(:string, desc: "one sentence")
+          score(:float)
+      end
+
+  (Elixir reads an arrow only inside parentheses or a block, and `name: type` after it only inside brackets: `signature
+  question: :string -> answer: :string` is no Elixir. `signature/2` takes both lists without an arrow.) Types are `:string`, `:integer`, `:float`, `:boolean`, `:any`, `:map`, `{:list, type}`, `{:map, key, value}`, `{:optional, type}`,
   `{:one_of, values}`, `{:union, types}` or a type in text; `{type, desc: "…", ge: 0}` adds a description and constraints.
   `@desc` before it holds the instructions, `@dspex_types` a map of names to JSON Schemas.
   """

@@ -27,6 +27,50 @@ defmodule DSPex.Native.SignatureUseTest do
     )
   end
 
+  defmodule Block do
+    use DSPex.Signature
+
+    signature do
+      question(:string), context({:list, :string}) ->
+        answer(:string, desc: "one sentence")
+        score({:optional, :float})
+    end
+  end
+
+  defmodule Short do
+    use DSPex.Signature
+
+    signature do
+      question: :string -> [answer: :string]
+    end
+  end
+
+  @tag req: ["FR3.1.2", "NFR4.1.1"]
+  test "what Elixir's own parser reads as an arrow is taken in each of its forms" do
+    assert DSPex.Signature.to_string(Block.signature()) ==
+             "question: str, context: list[str] -> answer: str, score: Optional[float]"
+
+    assert hd(Block.signature().outputs).desc == "one sentence"
+    assert DSPex.Signature.to_string(Short.signature()) == "question: str -> answer: str"
+
+    for {code, read} <- [
+          {"signature question: :string -> answer: :string", :error},
+          {"signature (question: :string -> answer: :string)", :error},
+          {"signature [question: :string] -> [answer: :string]", :error},
+          {"signature (question: :string -> [answer: :string])", :ok},
+          {"signature do\nquestion: :string -> [answer: :string]\nend", :ok},
+          {"signature do\nquestion(:string) -> answer(:string)\nend", :ok},
+          {"signature [question: :string], answer: :string", :ok}
+        ],
+        do: assert({code, parsed(code)} == {code, read})
+  end
+
+  # Elixir warns of an arrow with nothing behind it.
+  defp parsed(code) do
+    ExUnit.CaptureIO.capture_io(:stderr, fn -> send(self(), {:parsed, code |> Code.string_to_quoted() |> elem(0)}) end)
+    receive do: ({:parsed, result} -> result)
+  end
+
   @tag req: "FR3.1.2"
   test "fields, descriptions, constraints and instructions come from the declaration" do
     signature = Answer.signature()
@@ -55,7 +99,9 @@ defmodule DSPex.Native.SignatureUseTest do
       assert error.suggestion == "Did you mean `str`?"
     end
 
-    source = "defmodule #{inspect(__MODULE__)}.WrongC do\n  use DSPex.Signature\n  signature 5\nend"
-    assert_raise CompileError, ~r/a signature is a text/, fn -> Code.compile_string(source) end
+    for {name, declaration} <- [{"C", "signature 5"}, {"D", "signature do\nq -> a\nend"}] do
+      source = "defmodule #{inspect(__MODULE__)}.Wrong#{name} do\n  use DSPex.Signature\n  #{declaration}\nend"
+      assert_raise CompileError, ~r/a signature is a text/, fn -> Code.compile_string(source) end
+    end
   end
 end

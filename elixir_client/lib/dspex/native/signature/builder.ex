@@ -128,17 +128,45 @@ defmodule DSPex.Native.Signature.Builder do
   @doc "The fields of a declaration, as quoted tuples or a text."
   @spec declaration(Macro.t(), Macro.Env.t() | Macro.t()) :: Macro.t()
   def declaration(text, %Macro.Env{}) when is_binary(text), do: text
-  def declaration([{:->, _meta, [[inputs], outputs]}], %Macro.Env{}), do: declaration(inputs, outputs)
-  def declaration([{:->, _meta, [[], outputs]}], %Macro.Env{}), do: declaration([], outputs)
+  def declaration([do: clauses], %Macro.Env{} = env), do: declaration(clauses, env)
+
+  def declaration([{:->, _meta, [inputs, outputs]}] = arrow, %Macro.Env{} = env) do
+    with {:ok, inputs} <- side(inputs), {:ok, outputs} <- side(outputs) do
+      declaration(inputs, outputs)
+    else
+      :error -> declaration({:arrow, [], arrow}, env)
+    end
+  end
 
   def declaration(other, %Macro.Env{} = env) do
     raise CompileError,
       file: env.file,
       line: env.line,
-      description: "a signature is a text or `(name: type -> [name: type])`, not #{Macro.to_string(other)}"
+      description:
+        "a signature is a text, `(name: type -> [name: type])` or `do name(type) -> name(type) end`, not #{shown(other)}"
   end
 
   def declaration(inputs, outputs), do: quoted(inputs, "input") ++ quoted(outputs, "output")
+
+  defp shown({:arrow, [], arrow}), do: Macro.to_string({:fn, [], arrow})
+  defp shown(other), do: Macro.to_string(other)
+
+  # One side of an arrow: a keyword list, or calls such as `answer(:string, desc: "…")`, of which a block has several.
+  defp side({:__block__, _meta, calls}), do: side(calls)
+  defp side([fields]) when is_list(fields), do: side(fields)
+  defp side(call) when is_tuple(call), do: side([call])
+
+  defp side(fields) when is_list(fields) do
+    fields = Enum.map(fields, &declared_side/1)
+    if :error in fields, do: :error, else: {:ok, fields}
+  end
+
+  defp side(_other), do: :error
+
+  defp declared_side({name, type}) when is_atom(name), do: {name, type}
+  defp declared_side({name, meta, [type]}) when is_atom(name) and is_list(meta), do: {name, type}
+  defp declared_side({name, meta, [type, options]}) when is_atom(name) and is_list(meta), do: {name, {type, options}}
+  defp declared_side(_other), do: :error
 
   defp quoted(fields, role) do
     for {name, type} <- fields do
