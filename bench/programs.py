@@ -42,6 +42,7 @@ PROGRAMS = (
     elixir("stream.exs", "P7"),
     elixir("recovery.exs", "P9"),
     elixir("large.exs", "P10"),
+    elixir("attachments.exs", "attach"),
     elixir("memory.exs", "P14"),
     elixir("memory.exs", "P14", full=True, arguments=("full",)),
     Program(("P8",), (PYTHON, "bench/fork.py")),

@@ -81,7 +81,8 @@ class Settings:
         max_frame_bytes: cap of a frame in both directions.
         max_depth: levels of nesting of a value.
         max_items: items of one collection.
-        attachment_bytes: byte strings above this size travel as attachments.
+        attachment_bytes: byte strings, tensors and tables above this size travel as attachments, unless the client
+            says another one; 1,024 in JSON and 65,536 in MessagePack when not given.
         max_connections: clients of one socket at the same time.
         max_handshakes: of these, clients that have not sent `initialize` yet.
         handshake_ms: time from connecting to `initialize`, on sockets.
@@ -135,7 +136,7 @@ class Settings:
     max_frame_bytes: int = 64 * 1024 * 1024
     max_depth: int = 64
     max_items: int = 1_000_000
-    attachment_bytes: int = 64 * 1024
+    attachment_bytes: int | None = None
     max_connections: int = 64
     max_handshakes: int = 32
     handshake_ms: int = 10_000
@@ -344,8 +345,9 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def _check(settings: Settings, source: str) -> None:
     for name, annotation in _SCALARS.items():
-        if annotation is int and getattr(settings, name) < (least := _AT_LEAST.get(name, 1)):
-            raise SettingsError(f"{name} ({source}) must be at least {least}, it is {getattr(settings, name)}")
+        value = getattr(settings, name)
+        if annotation in (int, int | None) and value is not None and value < (least := _AT_LEAST.get(name, 1)):
+            raise SettingsError(f"{name} ({source}) must be at least {least}, it is {value}")
     if settings.adapter not in ADAPTERS:
         raise SettingsError(f"adapter ({source}) must be one of {', '.join(ADAPTERS)}, it is {settings.adapter!r}")
     if settings.engine not in ENGINES:

@@ -22,12 +22,19 @@ class ClientConnection(Connection):
             "protocol_versions": list(PROTOCOL_VERSIONS),
             "client": {"name": name, "version": version},
             "encodings": list(ENCODINGS),
-            "limits": {"max_frame_bytes": self.max_frame_bytes},
+            "limits": self._own_limits(),
             "capabilities": {"tools": tools},
         }
         self.tools = tools
         self.initialize_id = self.request("initialize", params if token is None else {**params, "token": token})
         return self.initialize_id
+
+    def _own_limits(self) -> dict[str, int]:
+        attachment_bytes = self.limits.attachment_bytes
+        return {
+            "max_frame_bytes": self.max_frame_bytes,
+            **({} if attachment_bytes is None else {"attachment_bytes": attachment_bytes}),
+        }
 
     def grant(self, request_id: int, count: int) -> None:
         """Let `count` more events of a stream come."""

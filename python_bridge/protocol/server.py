@@ -1,5 +1,6 @@
 """The end of a connection that answers: a worker, or a fork server."""
 
+from dataclasses import replace
 from typing import Any
 
 from python_bridge.errors import BridgeError
@@ -9,6 +10,7 @@ from python_bridge.protocol.messages import Notification, Request
 from python_bridge.protocol.operations import CONTROL_METHODS, InitializeParams
 from python_bridge.wire.codec import ENCODINGS
 from python_bridge.wire.frames import GARBAGE_LENGTH
+from python_bridge.wire.values import Limits
 
 MIN_PEER_FRAME_BYTES = 4096  # any error must fit
 _READY = State.READY
@@ -71,6 +73,7 @@ class ServerConnection(Connection):
         self.peer_max_frame_bytes = _read_frame_limit(limits, self.peer_max_frame_bytes)
         self.client_tools = capabilities.get("tools") is True
         self._decoder.max_frame_bytes = self.max_frame_bytes
+        self.limits = _read_attachment_limit(limits, self.limits)
         readable = params.encodings or list(ENCODINGS)
         self.encoding = request.encoding if request.encoding in readable else "json"
         self.state = State.INITIALIZED
@@ -135,6 +138,16 @@ def _read_frame_limit(limits: dict[str, Any], default: int) -> int:
         text = f"limits.max_frame_bytes of initialize must be {bounds}, it is {value!r}"
         raise BridgeError("invalid_request", text)
     return value
+
+
+def _read_attachment_limit(limits: dict[str, Any], default: Limits) -> Limits:
+    value = limits.get("attachment_bytes")
+    if value is None:
+        return default
+    if type(value) is not int or value < 0:
+        text = f"limits.attachment_bytes of initialize must be an integer of 0 or more, it is {value!r:.200}"
+        raise BridgeError("invalid_request", text)
+    return replace(default, attachment_bytes=value)
 
 
 __all__ = ["MIN_PEER_FRAME_BYTES", "ServerConnection", "negotiate_version"]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from python_bridge.errors import BridgeError
 from python_bridge.wire.values import (
+    JSON_ATTACHMENT_BYTES,
     ArrowData,
     Limits,
     Tensor,
@@ -66,7 +67,7 @@ class Tagger:
         return {TAG: "float", "value": "nan" if value != value else "inf" if value > 0 else "-inf"}
 
     def write_bytes(self, value: bytes, depth: int) -> Any:
-        if self.attachments is not None and len(value) > self.limits.attachment_bytes:
+        if self.attachments is not None and self.limits.attaches(value, self.attachments, JSON_ATTACHMENT_BYTES):
             self.attachments.append(value)
             return {TAG: "attachment", "part": len(self.attachments)}
         return {TAG: "bytes", "base64": b64encode(value).decode("ascii")}

@@ -9,6 +9,7 @@ import msgpack as _msgpack  # pyright: ignore[reportMissingTypeStubs]
 from python_bridge.errors import BridgeError
 from python_bridge.wire.values import (
     DEFAULT_LIMITS,
+    MSGPACK_ATTACHMENT_BYTES,
     ArrowData,
     Limits,
     Tensor,
@@ -96,10 +97,11 @@ class _Lower:
         return msgpack.ExtType(EXT_INT, value.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
     def lower_bytes(self, value: bytes, depth: int) -> Any:
-        if self.attachments is None or len(value) <= self.limits.attachment_bytes:
+        attachments = self.attachments
+        if attachments is None or not self.limits.attaches(value, attachments, MSGPACK_ATTACHMENT_BYTES):
             return value
-        self.attachments.append(value)
-        return msgpack.ExtType(EXT_ATTACHMENT, _pack(len(self.attachments)))
+        attachments.append(value)
+        return msgpack.ExtType(EXT_ATTACHMENT, _pack(len(attachments)))
 
     def lower_tuple(self, value: tuple[Any, ...], depth: int) -> Any:
         return msgpack.ExtType(EXT_TUPLE, _pack(self.lower_items(value, depth)))

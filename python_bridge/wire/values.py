@@ -20,6 +20,14 @@ DTYPE_BYTES: dict[str, int] = {
 }
 """Names of tensor element types (Nx's short names) and the bytes that one element takes."""
 
+JSON_ATTACHMENT_BYTES = 1024
+"""Base64 costs more than a part of its own from a few hundred bytes on (`make bench ONLY=attach`)."""
+
+MSGPACK_ATTACHMENT_BYTES = 64 * 1024
+"""Bytes stand in MessagePack as they are: a part of its own saves one copy, which shows in large ones."""
+
+_MAX_ATTACHMENTS = 0xFFFF - 1  # the envelope is a part too
+
 type_of: Any = type  # untyped, as the values are
 
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -33,12 +41,22 @@ class Limits:
     Attributes:
         max_depth: levels of lists, maps, tuples and sets; the outermost map of a body is the first.
         max_items: items of one collection.
-        attachment_bytes: byte strings, tensors and Arrow data above this size leave as attachments.
+        attachment_bytes: byte strings, tensors and Arrow data above this size leave as attachments; ``None``: where
+            that begins to pay, which is `JSON_ATTACHMENT_BYTES` and `MSGPACK_ATTACHMENT_BYTES`.
     """
 
     max_depth: int = 64
     max_items: int = 1_000_000
-    attachment_bytes: int = 64 * 1024
+    attachment_bytes: int | None = None
+
+    def attaches(self, value: bytes, attachments: list[bytes], default: int) -> bool:
+        """Whether `value` leaves as one more attachment; what a body can count no more stays inline.
+
+        Args:
+            default: the threshold of the encoding, for where `attachment_bytes` says none.
+        """
+        threshold = default if self.attachment_bytes is None else self.attachment_bytes
+        return len(value) > threshold and len(attachments) < _MAX_ATTACHMENTS
 
     def check_items(self, count: int) -> None:
         """Raise `limit_exceeded` when one collection has more than `max_items` items."""
@@ -281,6 +299,8 @@ def read_attachment(attachments: list[bytes], part: object) -> bytes:
 __all__ = [
     "DEFAULT_LIMITS",
     "DTYPE_BYTES",
+    "JSON_ATTACHMENT_BYTES",
+    "MSGPACK_ATTACHMENT_BYTES",
     "ArrowData",
     "Limits",
     "Tensor",

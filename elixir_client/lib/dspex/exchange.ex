@@ -73,9 +73,16 @@ defmodule DSPex.Exchange do
     pool = Keyword.get(options, :pool) || hd(:ets.lookup_element(table, :pools, 2))
 
     with {:ok, row} <- pool_row(table, pool),
-         {:ok, payload} <- Payload.encode(options[:encoding] || row.options[:encoding], params) do
+         {:ok, payload} <- Payload.encode(options[:encoding] || row.options[:encoding], params, limits(row.options)) do
       exchange = %__MODULE__{table: table, pool: pool, row: row, method: method, payload: payload}
       {:ok, put_options(exchange, options)}
+    end
+  end
+
+  defp limits(options) do
+    case options[:attachment_bytes] do
+      nil -> %Limits{}
+      bytes -> %Limits{attach: bytes}
     end
   end
 

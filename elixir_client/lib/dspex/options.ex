@@ -35,6 +35,10 @@ defmodule DSPex.Options do
     ],
     queue_timeout: [type: :timeout, default: 10_000, doc: "ms that they wait"],
     max_frame_bytes: [type: {:integer, 1024, 536_870_911}, default: 67_108_864, doc: "largest frame that is accepted"],
+    attachment_bytes: [
+      type: {:integer, 0, 536_870_911},
+      doc: "bytes above which byte strings, tensors and tables travel beside the message, both ways"
+    ],
     max_backlog: [
       type: {:integer, 1024, 1_099_511_627_776},
       default: 134_217_728,

@@ -409,7 +409,7 @@ defmodule DSPex.Worker do
 
   defp connect(data, module, options) do
     with {:ok, transport} <- module.open(options) do
-      connection = Connection.new(cap: data.config.max_frame_bytes, encoding: data.config.encoding)
+      connection = Connection.new(Launch.connection(data.config))
       {frame, connection} = Connection.initialize(connection, version: data.config.version, token: options[:token])
       now = System.monotonic_time()
       data = %{data | connection: connection, module: module, transport: transport, started: now, ready_at: nil}

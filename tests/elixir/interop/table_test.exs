@@ -80,6 +80,45 @@ defmodule DSPex.Interop.TableTest do
     end
   end
 
+  @tag req: "FR2.2.2"
+  test "the threshold of attachments is the pool's, in both directions" do
+    for {bytes, multipart?} <- [{99, true}, {100, false}] do
+      test = self()
+      name = Module.concat(__MODULE__, "Attach#{bytes}")
+      script = %{"initialize" => &greet(&1, &2, &3, test)}
+      peer = fn -> watched(DSPex.Test.Peer.start(script), test) end
+      pool = [workers: 1, transport: {DSPex.Transport.Memory, peer: peer}, attachment_bytes: bytes]
+      start_supervised!({DSPex, name: name, pools: [default: pool]})
+      value = DSPex.Bytes.new(:binary.copy("x", 100))
+      assert {:ok, %{"value" => ^value}} = DSPex.request("echo", [{"value", value}], instance: name)
+      assert_received {:limits, %{"attachment_bytes" => ^bytes}}
+      assert multipart? == asked_multipart?()
+      stop_supervised!(name)
+    end
+  end
+
+  defp greet(link, id, params, test) do
+    send(test, {:limits, params["limits"]})
+    DSPex.Test.Peer.default("initialize", link, id, params)
+  end
+
+  # A process before the peer that shows the test what comes.
+  defp watched(peer, test) do
+    spawn(fn ->
+      Stream.repeatedly(fn -> receive(do: (message -> message)) end)
+      |> Enum.each(fn message -> for pid <- [peer, test], do: send(pid, message) end)
+    end)
+  end
+
+  defp asked_multipart? do
+    receive do
+      {:dspex_memory, _link, {:data, <<_length::32, 1, _rest::binary>>}} -> true
+      {:dspex_memory, _link, _what} -> asked_multipart?()
+    after
+      0 -> false
+    end
+  end
+
   @tag req: ["FR1.2.4", "FR2.2.2", "FR1.1.3"]
   test "a program of the server's own has them as a pyarrow.Table and a numpy.ndarray, and gives such", context do
     weights = Tensor.from_list("f32", [2, 2], [1.0, 2.0, 3.0, 4.5])

@@ -38,6 +38,13 @@ defmodule DSPex.Protocol.ConnectionTest do
     assert params["capabilities"] == %{"tools" => true}
   end
 
+  @tag req: "FR2.2.2"
+  test "initialize says above which size bytes are wanted as attachments, when that was chosen" do
+    {frame, _connection} = Connection.initialize(Connection.new(cap: 5_000, attach: 0))
+    assert {:request, _id, "initialize", %{"limits" => limits}} = sent(frame)
+    assert limits == %{"max_frame_bytes" => 5_000, "attachment_bytes" => 0}
+  end
+
   @tag req: "FR2.2.3"
   test "the handshake leads to ready, and the worker's cap is kept" do
     connection = ready()

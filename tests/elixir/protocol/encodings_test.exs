@@ -44,6 +44,20 @@ defmodule DSPex.Protocol.EncodingsTest do
     end
   end
 
+  test "large bytes are attached from the threshold of their encoding on, or from the one that was chosen" do
+    for {encoding, limits, threshold} <- [
+          {:json, %Limits{}, 1_024},
+          {:msgpack, %Limits{}, 65_536},
+          {:json, %Limits{attach: 3}, 3},
+          {:msgpack, %Limits{attach: 0}, 0}
+        ] do
+      inline = DSPex.Bytes.new(:binary.copy("x", threshold))
+      attached = DSPex.Bytes.new(:binary.copy("x", threshold + 1))
+      assert {:ok, %Payload{parts: []}} = Payload.encode(encoding, [{"value", [inline]}], limits)
+      assert {:ok, %Payload{parts: [_part]}} = Payload.encode(encoding, [{"value", [inline, attached]}], limits)
+    end
+  end
+
   test "requests without members, notifications and answers are read in every encoding" do
     for encoding <- @encodings do
       nothing = payload(encoding, [])

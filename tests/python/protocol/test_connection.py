@@ -96,6 +96,30 @@ def test_a_wrong_frame_limit_can_be_mended_by_a_second_initialize() -> None:
     assert accept(server, event) == 1
 
 
+def test_a_client_says_above_which_size_bytes_come_as_attachments() -> None:
+    server = ServerConnection()
+    client = ClientConnection(Limits(attachment_bytes=4))
+    client.initialize("test", "1")
+    (event,) = server.receive(client.take_output())
+    accept(server, event)
+    server.respond(1, {})
+    client.receive(server.take_output())
+    number = client.request("echo", {"value": b"1234"})
+    (_,) = server.receive(client.take_output())
+    server.respond(number, {"value": b"12345"})
+    assert server.take_output()[4] == 1
+    assert server.limits.attachment_bytes == 4
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "4", True])
+def test_a_wrong_threshold_of_attachments_is_refused_by_name(value: Any) -> None:
+    server = ServerConnection()
+    params = {"protocol_versions": [1], "limits": {"attachment_bytes": value}}
+    (event,) = server.receive(frame({"id": 1, "method": "initialize", "params": params}))
+    with pytest.raises(BridgeError, match="attachment_bytes"):
+        accept(server, event)
+
+
 def test_a_duplicate_id_is_answered_without_an_id_and_the_first_request_goes_on() -> None:
     server, _ = ready_pair()
     (first,) = server.receive(request(5))

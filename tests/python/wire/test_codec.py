@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from python_bridge.errors import BridgeError
 from python_bridge.wire.codec import ENCODINGS, decode_body, encode_body, encoding_of
 from python_bridge.wire.multipart import join_parts, split_parts
-from python_bridge.wire.values import ArrowData, Limits, Tensor
+from python_bridge.wire.values import (
+    JSON_ATTACHMENT_BYTES,
+    MSGPACK_ATTACHMENT_BYTES,
+    ArrowData,
+    Limits,
+    Tensor,
+)
 
 pytestmark = pytest.mark.req("FR2.2.2")
 
@@ -36,6 +42,21 @@ def test_large_bytes_tensors_and_tables_become_attachments_by_themselves(encodin
 def test_the_threshold_of_attachments_can_be_set(encoding: Any) -> None:
     assert encode_body({"a": b"12345"}, encoding, Limits(attachment_bytes=4))[0] == 1
     assert encode_body({"a": b"12345"}, encoding, Limits(attachment_bytes=5))[0] != 1
+
+
+@pytest.mark.req("FR2.2.2")
+def test_without_a_setting_the_threshold_is_that_of_the_encoding() -> None:
+    for encoding, threshold in (("json", JSON_ATTACHMENT_BYTES), ("msgpack", MSGPACK_ATTACHMENT_BYTES)):
+        assert encode_body({"a": b"x" * threshold}, encoding)[0] != 1
+        assert encode_body({"a": b"x" * (threshold + 1)}, encoding)[0] == 1
+
+
+def test_what_a_body_cannot_count_any_more_stays_inline() -> None:
+    value = {"a": [b"xx"] * 65_536}
+    for encoding in ENCODINGS:
+        body = encode_body(value, encoding, Limits(attachment_bytes=1))
+        assert len(split_parts(body)) == 65_535
+        assert decode_body(body)[0] == value
 
 
 def test_an_attachment_may_be_pointed_to_twice_or_not_at_all() -> None:

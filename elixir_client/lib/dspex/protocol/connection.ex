@@ -21,6 +21,7 @@ defmodule DSPex.Protocol.Connection do
   defstruct phase: :opened,
             decoder: nil,
             encoding: :json,
+            attach: nil,
             next_id: @own_ids,
             own: %{},
             in_flight: %{},
@@ -35,6 +36,7 @@ defmodule DSPex.Protocol.Connection do
           phase: phase,
           decoder: Frame.t(),
           encoding: Payload.encoding(),
+          attach: non_neg_integer | nil,
           next_id: pos_integer,
           own: %{Message.id() => atom},
           in_flight: %{Message.id() => {tag, credit :: non_neg_integer | nil}},
@@ -61,11 +63,11 @@ defmodule DSPex.Protocol.Connection do
   """
   @type event :: tuple
 
-  @doc "A new connection. Options: `:cap` (bytes of a frame we accept), `:encoding` (`:json` or `:msgpack`)."
+  @doc "A new connection. Options: `:cap` (bytes of a frame we accept), `:encoding` (`:json` or `:msgpack`), `:attach` (bytes above which answers come as attachments)."
   @spec new(keyword) :: t
   def new(options \\ []) do
     cap = Keyword.get(options, :cap, 67_108_864)
-    %__MODULE__{decoder: Frame.new(cap), encoding: Keyword.get(options, :encoding, :json)}
+    %__MODULE__{decoder: Frame.new(cap), encoding: Keyword.get(options, :encoding, :json), attach: options[:attach]}
   end
 
   @doc "The frame of `initialize`. Options: `:client` version, `:token`, `:tools`."
@@ -75,13 +77,16 @@ defmodule DSPex.Protocol.Connection do
       {"protocol_versions", [@version]},
       {"client", %{"name" => "dspex", "version" => Keyword.get(options, :version, "0")}},
       {"encodings", ["json", "msgpack"]},
-      {"limits", %{"max_frame_bytes" => connection.decoder.cap}},
+      {"limits", limits(connection)},
       {"capabilities", %{"tools" => Keyword.get(options, :tools, true)}}
     ]
 
     token = if options[:token], do: [{"token", options[:token]}], else: []
     own_request(connection, :initialize, "initialize", params ++ token)
   end
+
+  defp limits(%{attach: nil} = connection), do: %{"max_frame_bytes" => connection.decoder.cap}
+  defp limits(connection), do: Map.put(limits(%{connection | attach: nil}), "attachment_bytes", connection.attach)
 
   @doc "The frame of a `ping`."
   @spec ping(t) :: {iodata, t}

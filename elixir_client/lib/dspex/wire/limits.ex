@@ -4,16 +4,17 @@ defmodule DSPex.Wire.Limits do
 
     * `depth` – levels of nesting: each list, map, tuple and set counts one (64)
     * `items` – members of one collection (1,000,000)
-    * `attach` – bytes above which byte strings, tensors and tables become attachments (65,536), or `:infinity`
+    * `attach` – bytes above which byte strings, tensors and tables become attachments, `:infinity` for never, or `:auto`: where
+      it begins to pay, which is 1,024 in JSON and 65,536 in MessagePack
     * `maps` – how maps are decoded: `:plain`, or `:ordered` as `DSPex.Ordered`
   """
 
-  defstruct depth: 64, items: 1_000_000, attach: 65_536, maps: :plain
+  defstruct depth: 64, items: 1_000_000, attach: :auto, maps: :plain
 
   @type t :: %__MODULE__{
           depth: pos_integer,
           items: pos_integer,
-          attach: pos_integer | :infinity,
+          attach: non_neg_integer | :infinity | :auto,
           maps: :plain | :ordered
         }
 

@@ -21,6 +21,11 @@ defmodule DSPex.Worker.Launch do
     end
   end
 
+  @doc "What a pool's options say of a connection, for `DSPex.Protocol.Connection.new/1`."
+  @spec connection(map) :: keyword
+  def connection(config),
+    do: [cap: config.max_frame_bytes, encoding: config.encoding, attach: Map.get(config, :attachment_bytes)]
+
   @doc """
   The interpreter: option `:python`, `DSPEX_PYTHON`, `.venv/bin/python` below the current folder, `python3`, in this order.
   """

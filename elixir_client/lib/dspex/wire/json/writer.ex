@@ -26,7 +26,7 @@ defmodule DSPex.Wire.Json.Writer do
 
   # Only a value with large bytes in it pays for a second walk.
   defp with_parts(term, limits, writer) do
-    {term, parts} = Values.extract(term, limits)
+    {term, parts} = Values.extract(term, %{limits | attach: threshold(limits)})
     {:ok, writer.(term, %{limits | attach: :infinity}), parts}
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
@@ -133,11 +133,15 @@ defmodule DSPex.Wire.Json.Writer do
 
   defp bytes(%Attachment{part: part}, _limits), do: attachment(part)
 
-  defp bytes(data, %{attach: threshold}) do
-    if byte_size(data) > threshold,
+  defp bytes(data, limits) do
+    if byte_size(data) > threshold(limits),
       do: throw(:attach),
       else: [~s({"$type":"bytes","base64":"), Base.encode64(data), ~s("})]
   end
+
+  # Base64 costs more than a part of its own from a few hundred bytes on (`make bench ONLY=attach`).
+  defp threshold(%{attach: :auto}), do: 1_024
+  defp threshold(%{attach: threshold}), do: threshold
 
   defp tensor(dtype, shape, data, limits) do
     dimensions = shape |> Enum.map(&Integer.to_string/1) |> Enum.intersperse(?,)

@@ -38,7 +38,7 @@ defmodule DSPex.Wire.Msgpack.Encoder do
 
   # Only a value with large bytes in it pays for a second walk.
   defp with_parts(term, limits, writer) do
-    {term, parts} = Values.extract(term, limits)
+    {term, parts} = Values.extract(term, %{limits | attach: threshold(limits)})
     {:ok, writer.(term, %{limits | attach: :infinity}), parts}
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
@@ -174,10 +174,18 @@ defmodule DSPex.Wire.Msgpack.Encoder do
   defp attachment(part), do: ext(8, [integer(part)])
 
   defp bytes(%Attachment{part: part}, _limits), do: attachment(part)
-  defp bytes(data, %{attach: threshold}) when byte_size(data) > threshold, do: throw(:attach)
 
-  defp bytes(data, _limits) do
-    case byte_size(data) do
+  defp bytes(data, limits) do
+    size = byte_size(data)
+    if size > threshold(limits), do: throw(:attach), else: bin(data, size)
+  end
+
+  # Bytes stand in the message as they are: a part of its own saves one copy, which shows in large ones.
+  defp threshold(%{attach: :auto}), do: 65_536
+  defp threshold(%{attach: threshold}), do: threshold
+
+  defp bin(data, size) do
+    case size do
       size when size < 0x100 -> [0xC4, size, data]
       size when size < 0x10000 -> [<<0xC5, size::16>>, data]
       size -> [<<0xC6, size::32>>, data]
