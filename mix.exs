@@ -91,7 +91,8 @@ defmodule DSPex.MixProject do
           DSPex.Trace,
           DSPex.Testing,
           DSPex.Router,
-          DSPex.Cache
+          DSPex.Cache,
+          DSPex.Execution
         ],
         Values: [DSPex.Value, DSPex.Tensor, DSPex.Table, DSPex.Bytes, DSPex.Ordered],
         Integrations: [DSPex.ServerEvents, ~r/^DSPex\.Integrations/],

@@ -122,6 +122,11 @@ class Settings:
         nice: niceness, -20 to 19; 0 leaves it as it is.
         cpus: processors that the worker may use: ``"0-3,6"``; all when not given.
         gpu: devices that the worker may see: ``"0"``, ``"0,1"`` or ``"none"``; told as features ``gpu``, ``gpu:0``.
+        result_cache_bytes: memory for results, given again to equal calls of the same tenant; 0 is none.
+        result_cache_ttl_ms: how long they are given.
+        lm_breaker_failures: failures in a row after which nothing is sent to an LM for a while; 0 is never.
+        lm_breaker_ms: how long.
+        tracking: whether calls are tracked in MLflow (``MLFLOW_TRACKING_URI``, ``MLFLOW_EXPERIMENT_NAME``).
         capabilities: words of your own that `initialize` tells among the features, as ``capability:<word>``.
     """
 
@@ -172,6 +177,11 @@ class Settings:
     nice: int = 0
     cpus: str | None = None
     gpu: str | None = None
+    result_cache_bytes: int = 0
+    result_cache_ttl_ms: int = 3_600_000
+    lm_breaker_failures: int = 0
+    lm_breaker_ms: int = 30_000
+    tracking: bool = False
     capabilities: tuple[str, ...] = ()
 
 
@@ -183,6 +193,7 @@ _EMBEDDER_FIELDS = {f.name: f.type for f in fields(EmbedderSettings)}
 _AT_LEAST = {
     **dict.fromkeys(("max_queue", "drain_ms", "attachment_bytes", "memory_soft_bytes", "memory_hard_bytes"), 0),
     **dict.fromkeys(("recycle_calls", "recycle_age_ms", "recycle_grace_ms"), 0),
+    **dict.fromkeys(("result_cache_bytes", "lm_breaker_failures"), 0),
     "max_depth": 4,
     "nice": -20,
 }

@@ -34,6 +34,7 @@ defmodule DSPex do
     * `:session`, `:tenant`, `:idempotency_key`, `:traceparent` – text
     * `:implementation` – `:auto`, `:native` or `:python`: see `DSPex.Router`
     * `:cache` – `true` takes the answer from the instance's cache, or puts it there (`cache:` of the instance)
+    * `:execution` – retries, fallback, limits, debug trace of the worker's executor: see `DSPex.Execution`
     * `:encoding` – `:json` or `:msgpack` (the pool's)
 
   Every function returns `{:ok, _}` or `{:error, %DSPex.Error{}}`. When the calling process dies, its calls are cancelled

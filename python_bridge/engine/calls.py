@@ -107,6 +107,7 @@ async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: Any
         cost=scope.usage.cost,
         model=getattr(lm, "model", None),
         adapter=adapter if isinstance(adapter, str) else type(adapter).__name__,
+        tool_calls=scope.tool_calls,
     )
 
 

@@ -10,6 +10,7 @@ from python_bridge.engine.lms.params import check_params
 from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.outputs import to_plain
 from python_bridge.engine.signatures.describe import describe_fields
+from python_bridge.engine.targets.document import DocumentTarget
 
 
 class Compiled:
@@ -25,6 +26,7 @@ class Compiled:
     def __init__(self, program: Mapping[str, Any], handle: str, built: BuiltModule, runner: Runner) -> None:
         self._program = program
         self._handle = handle
+        self._target: DocumentTarget | None = None
         self.built = built
         self._runner = runner
         self.checker = InputChecker(built.signature, own_code=built.own_code)
@@ -58,9 +60,19 @@ class Compiled:
             "features": ["stream", *(["tools"] if self.built.tools else [])],
         }
 
+    @property
+    def target(self) -> DocumentTarget:
+        """The program as the executor sees it."""
+        if self._target is None:
+            self._target = DocumentTarget(self, self._program, self._handle)
+        return self._target
+
     async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         """Run once; see `CompiledProgram.call`."""
-        values = self.checker.check(inputs)
+        return await self.run(self.checker.check(inputs), options, context)
+
+    async def run(self, values: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+        """Run once on inputs that were checked."""
         lm, adapter = self.chosen(options)
         return await run(self._runner, self.built, values, lm, adapter, context)
 

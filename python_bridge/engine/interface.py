@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from python_bridge.engine.targets.interface import Target
 
 EventSink = Callable[[dict[str, Any]], Awaitable[None]]
 """Takes one stream event (`{"type": "token", …}`); returns when the client's credit let it go."""
@@ -44,6 +47,7 @@ class CallContext:
         deadline: loop time (seconds) after which the work is stopped by the dispatcher; engines may pass it on.
         observe: set when somebody wants to know of the LM calls. Call it in the loop's thread.
         instruments: set when the call is to be metered or its steps recorded (`python_bridge.engine.instruments`).
+        session: the session that the call came in.
     """
 
     request_id: str
@@ -54,11 +58,17 @@ class CallContext:
     deadline: float | None = None
     observe: Observe | None = None
     instruments: Any = None
+    session: str | None = None
 
 
 @dataclass(slots=True)
 class CallResult:
-    """What a program gave. `usage` has the shape of `proto/PROTOCOL.md`, section 8."""
+    """What a program gave. `usage` has the shape of `proto/PROTOCOL.md`, section 8.
+
+    Attributes:
+        tool_calls: how often tools of the client were called; such an answer is good once.
+        notes: what the executor tells of it, for `meta`.
+    """
 
     outputs: dict[str, Any]
     completions: list[dict[str, Any]] | None
@@ -67,10 +77,17 @@ class CallResult:
     model: str | None
     adapter: str
     cache: str = "off"
+    tool_calls: int = 0
+    notes: dict[str, Any] | None = None
 
 
 class CompiledProgram(Protocol):
     """A program made ready to run: signature classes and the like are built once. Safe for concurrent calls."""
+
+    @property
+    def target(self) -> "Target":
+        """The program as the executor sees it."""
+        ...
 
     def describe(self) -> dict[str, Any]:
         """Return the description of `proto/PROTOCOL.md`, section 8."""

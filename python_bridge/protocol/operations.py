@@ -64,6 +64,30 @@ class OptionsParams:
 
 
 @dataclass(slots=True)
+class CallOptionsParams(OptionsParams):
+    execution: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class ExecutionParams:
+    cache: bool = True
+    retries: int = 0
+    timeout_ms: int | None = None
+    fallback: list[Any] | None = None
+    limits: dict[str, Any] | None = None
+    debug: bool = False
+    track: bool = True
+
+
+@dataclass(slots=True)
+class LimitsParams:
+    max_lm_calls: int | None = None
+    max_tokens: int | None = None
+    max_memory_bytes: int | None = None
+    max_cpu_ms: int | None = None
+
+
+@dataclass(slots=True)
 class LmTestParams:
     lm: str | None = None
 
@@ -118,12 +142,15 @@ class KillParams:
 __all__ = [
     "CONTROL_METHODS",
     "BootstrapParams",
+    "CallOptionsParams",
     "CallParams",
     "EchoParams",
     "EvaluateParams",
+    "ExecutionParams",
     "ForkParams",
     "InitializeParams",
     "KillParams",
+    "LimitsParams",
     "LmTestParams",
     "MetricParams",
     "ModuleCallParams",

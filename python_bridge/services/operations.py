@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.operations import (
+    CallOptionsParams,
     CallParams,
     EchoParams,
     ModuleCallParams,
@@ -23,6 +24,9 @@ from python_bridge.services.health import worker_status
 from python_bridge.services.observability.traces import trace_id
 from python_bridge.services.programs import ProgramCache
 from python_bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from python_bridge.services.executor.calls import CallExecutor, ExecutionOptions
 
 
 class SessionCaller(Protocol):
@@ -59,11 +63,19 @@ class WorkerOperations:
         self._started = time.monotonic()
         self._engine: Engine | None = None
         self._programs: ProgramCache | None = None
+        self._executor: CallExecutor | None = None
 
     def set_engine(self, engine: Engine) -> None:
-        """Give the handlers their engine; requests wait for it until then."""
-        self._engine = engine
-        self._programs = ProgramCache(engine, self._settings.max_programs)
+        """Give the handlers their engine; requests wait for it until then.
+
+        Raises:
+            BridgeError: the settings ask for what is not installed.
+        """
+        from python_bridge.services.executor.calls import CallExecutor  # late: a worker answers before it can work
+
+        programs = ProgramCache(engine, self._settings.max_programs)
+        self._executor = CallExecutor(self._settings, programs.compiled, _make_tracker(self._settings))
+        self._engine, self._programs = engine, programs
 
     def stop_watching(self) -> None:
         """Look no more at memory and the event loop: the worker ends."""
@@ -96,6 +108,22 @@ class WorkerOperations:
             raise BridgeError("unavailable", "the worker has no engine yet")
         return self._programs
 
+    @property
+    def executor(self) -> "CallExecutor":
+        """What runs the programs of calls.
+
+        Raises:
+            BridgeError: `unavailable` before there is an engine.
+        """
+        if self._executor is None:
+            raise BridgeError("unavailable", "the worker has no engine yet")
+        return self._executor
+
+    def close(self) -> None:
+        """Give the tracker what it lacks. May block for a moment."""
+        if self._executor is not None:
+            self._executor.close()
+
     def table(self) -> dict[str, Operation]:
         """Return the operations by method."""
         return {
@@ -115,7 +143,9 @@ class WorkerOperations:
     def status(self, conversation: Conversation, params: Nothing) -> dict[str, Any]:
         programs = 0 if self._programs is None else len(self._programs)
         watched = {} if self.monitor is None else self.monitor.status()
-        return {**worker_status(conversation.dispatcher, self._started, programs, self.abandoned_threads()), **watched}
+        status = worker_status(conversation.dispatcher, self._started, programs, self.abandoned_threads())
+        executions = None if self._executor is None else self._executor.stats()
+        return {**status, **watched, "executions": executions}
 
     async def put(self, call: Call, params: ProgramParams) -> dict[str, Any]:
         return {"module": self.programs.put(params.program)}
@@ -143,17 +173,40 @@ class WorkerOperations:
             return await sessions.call(call, module, inputs, options)
         compiled = self.programs.compiled(module)
         if sessions is not None and meta.idempotency_key is not None:
-            return await sessions.once(call, lambda: run_program(call, compiled, inputs, options))
-        return await run_program(call, compiled, inputs, options)
+            return await sessions.once(call, lambda: self._execute(call, compiled, inputs, options))
+        return await self._execute(call, compiled, inputs, options)
+
+    async def _execute(
+        self, call: Call, program: CompiledProgram, inputs: dict[str, Any], options: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        chosen, wanted = read_call_options(options, call.request.method)
+        result = await self.executor.run(program, inputs, chosen, context_of(call), wanted)
+        return prediction(call, result)
 
 
-async def run_program(
-    call: Call, program: CompiledProgram, inputs: dict[str, Any], options: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Run a program for a call and return the prediction of `proto/PROTOCOL.md`, section 8."""
-    chosen = read_options(options, call.request.method)
-    result = await program.call(inputs, chosen, context_of(call))
-    return prediction(call, result)
+def _make_tracker(settings: Settings) -> Any:
+    if not settings.tracking:
+        return None
+    from python_bridge.tracking.make import tracker_from_environment
+
+    return tracker_from_environment()
+
+
+def read_call_options(options: dict[str, Any] | None, method: str) -> "tuple[CallOptions, ExecutionOptions | None]":
+    """Return typed `options` of a call; without `execution` there is nothing beside the engine's own.
+
+    Raises:
+        BridgeError: `invalid_request` for unknown or mistyped ones.
+    """
+    if not options:
+        return CallOptions(), None
+    read = read_params(CallOptionsParams, options, f"options of {method}")
+    chosen = CallOptions(read.lm, read.adapter, read.config or {})
+    if read.execution is None:
+        return chosen, None
+    from python_bridge.services.executor.calls import read_execution
+
+    return chosen, read_execution(read.execution, method)
 
 
 def read_options(options: dict[str, Any] | None, method: str) -> CallOptions:
@@ -177,6 +230,7 @@ def context_of(call: Call) -> CallContext:
         traceparent=meta.traceparent,
         deadline=call.deadline,
         observe=call.observation and call.observation.tell,
+        session=meta.session,
     )
 
 
@@ -184,7 +238,7 @@ def prediction(call: Call, result: CallResult) -> dict[str, Any]:
     """Return the map of a prediction."""
     dispatcher, timing = call.conversation.dispatcher, call.timing
     started = timing.started if timing.started is not None else timing.received
-    return {
+    made: dict[str, Any] = {
         "outputs": result.outputs,
         "completions": result.completions,
         "usage": result.usage,
@@ -200,6 +254,9 @@ def prediction(call: Call, result: CallResult) -> dict[str, Any]:
             "run_ms": round((dispatcher.loop.time() - started) * 1000, 3),
         },
     }
+    if result.notes is not None:
+        made["meta"].update(result.notes)
+    return made
 
 
-__all__ = ["WorkerOperations", "context_of", "prediction", "read_options", "run_program"]
+__all__ = ["WorkerOperations", "context_of", "prediction", "read_call_options", "read_options"]

@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
+from python_bridge.engine.targets.interface import Identity
 from python_bridge.errors import ERROR_KINDS, BridgeError
 from python_bridge.settings import Settings
 
@@ -83,20 +84,38 @@ class ScriptedProgram:
     def __init__(self, program: Mapping[str, Any]) -> None:
         self._program = program
 
+    name = "scripted"
+    signature = "anything -> answer"
+    required: tuple[str, ...] = ()
+    asynchronous = True
+    asks_client = False
+
+    @property
+    def target(self) -> "ScriptedProgram":
+        return self
+
+    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(inputs)
+
+    def identity(self, options: CallOptions) -> Identity:
+        program = json.dumps(self._program, sort_keys=True, default=repr)
+        return Identity(program, f"{program}|{options.lm}|{options.adapter}", True)
+
     def describe(self) -> dict[str, Any]:
         return {"kind": self._program["kind"], "inputs": [], "outputs": [], "config": self._program.get("config", {})}
 
-    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         run = _Run(context, inputs)
         script: list[Any] = inputs.get("script", [])
         for step in script:
             await run.step(step)
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "lm_calls": 0, "by_model": {}}
-        return CallResult(run.outputs, None, usage, None, options.lm or "scripted", options.adapter or "chat")
+        model, adapter = options.lm or "scripted", options.adapter or "chat"
+        return CallResult(run.outputs, None, usage, None, model, adapter, tool_calls=len(run.outputs.get("tools", ())))
 
 
 class _Run:
-    def __init__(self, context: CallContext, inputs: dict[str, Any]) -> None:
+    def __init__(self, context: CallContext, inputs: Mapping[str, Any]) -> None:
         self.context = context
         self.outputs: dict[str, Any] = {"answer": inputs}
 

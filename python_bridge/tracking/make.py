@@ -1,5 +1,6 @@
 """Trackers by the environment: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`."""
 
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -24,6 +25,11 @@ def tracker_from_environment(environ: Mapping[str, str] | None = None) -> Tracke
         return NullTracker()
     home = Path(environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "dspex"
     uri = environ.get("MLFLOW_TRACKING_URI")
+    if not uri and not _whole_mlflow():
+        logger.warning(
+            "executions are not tracked: mlflow-tracing needs a server; set MLFLOW_TRACKING_URI, or run: %s", INSTALL
+        )
+        return NullTracker()
     options = MlflowOptions(
         uri=uri or f"sqlite:///{home / 'mlflow.db'}",
         experiment=environ.get("MLFLOW_EXPERIMENT_NAME") or "dspex",
@@ -35,6 +41,14 @@ def tracker_from_environment(environ: Mapping[str, str] | None = None) -> Tracke
     except OSError as error:
         logger.warning("executions are not tracked: the journal in %s cannot be made: %s", home, error)
         return NullTracker()
+
+
+def _whole_mlflow() -> bool:
+    """Whether there is more than the package mlflow-tracing, which writes to servers alone."""
+    try:
+        return bool(importlib.metadata.version("mlflow"))
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.util.find_spec("mlflow.models") is not None
 
 
 def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledTracker:

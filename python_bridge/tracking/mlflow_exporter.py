@@ -12,11 +12,13 @@ from typing import Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.tracking.spans import SpanData, spans_of
+from python_bridge.tracking.versions import logged_model_id
 
 INSTALL = "pip install 'python-bridge[mlflow]'"
 _METRICS_A_BATCH = 1000
 _SAMPLES = 5
 _SAMPLE_CHARS = 100
+_PREVIEW_CHARS = 1000
 _KEY = "dspex.run_key"
 
 
@@ -29,6 +31,8 @@ class MlflowOptions:
         artifacts: folder for the artifacts of an experiment that is made here in a SQLite store.
         run_per_execution: a run for each execution, instead of one a process, program and day; it costs MLflow
             10 to 40 ms each.
+        runs: whether there are runs with parameters and metrics beside the traces; the package ``mlflow-tracing`` alone
+            can make none.
         autolog: whether `mlflow.dspy.autolog` is switched on as well, for programs run without the executor.
     """
 
@@ -36,6 +40,7 @@ class MlflowOptions:
     experiment: str = "dspex"
     artifacts: Path | None = None
     run_per_execution: bool = False
+    runs: bool = True
     autolog: bool = False
 
 
@@ -55,7 +60,11 @@ def import_mlflow() -> Any:
 
 
 def find_experiment(client: Any, options: MlflowOptions) -> str:
-    """Return the id of the experiment, which is made when it is not there."""
+    """Return the id of the experiment, which is made when it is not there.
+
+    Args:
+        client: `mlflow.MlflowClient`, or a store of MLflow's, which has the same methods.
+    """
     found = client.get_experiment_by_name(options.experiment)
     if found is not None:
         return found.experiment_id
@@ -102,9 +111,11 @@ class MlflowExporter:
         from mlflow.tracing.client import TracingClient
 
         self._options = options
-        self._client = mlflow.MlflowClient(options.uri)
         self._traces = TracingClient(options.uri)
-        self._experiment = find_experiment(self._client, options)
+        # The package mlflow-tracing has no client of the rest.
+        runs = options.runs and hasattr(mlflow, "MlflowClient")
+        self._client: Any = mlflow.MlflowClient(options.uri) if runs else None
+        self._experiment = find_experiment(self._client or self._traces.store, options)
         self._runs: dict[str, str] = {}
 
     def export(self, events: Sequence[dict[str, Any]]) -> None:
@@ -113,21 +124,42 @@ class MlflowExporter:
         for event in events:
             grouped[self._run_key(event)].append(event)
         spans: list[Any] = []
+        models: dict[str, str | None] = {}
         for key, members in grouped.items():
-            run = self._run(key, members[0])
-            self._log_metrics(run, members)
+            run = self._log_run(key, members)
             for event in members:
-                tags = {"mlflow.traceName": event["program"], "run_id": run, "execution_id": event["id"]}
+                tags = {"mlflow.traceName": event["program"], "execution_id": event["id"], **run}
                 tags |= {name: str(value) for name, value in event.get("labels", {}).items()}
                 tags["mode"] = event["mode"]
-                spans += [_span(data) for data in spans_of(event, tags)]
-            if self._options.run_per_execution:
-                self._client.set_terminated(run, "FINISHED" if members[0]["success"] else "FAILED")
+                data = list(spans_of(event, tags))
+                self._start_trace(event, data[0], models)
+                spans += [_span(item) for item in data]
         self._traces.log_spans(self._experiment, spans)
+
+    def _log_run(self, key: str, members: Sequence[dict[str, Any]]) -> dict[str, str]:
+        """Write the run of `members`; return the tag by which their traces name it."""
+        if self._client is None:
+            return {}
+        run = self._run(key, members[0])
+        self._log_metrics(run, members)
+        if self._options.run_per_execution:
+            self._client.set_terminated(run, "FINISHED" if members[0]["success"] else "FAILED")
+        return {"run_id": run}
+
+    def _start_trace(self, event: dict[str, Any], root: SpanData, models: dict[str, str | None]) -> None:
+        """Write what spans cannot carry: the caller's id, and the link to a model. It costs a request of its own."""
+        labels = event.get("labels", {})
+        model = labels.get("model")
+        if self._client is not None and model not in models and str(model).startswith("models:/"):
+            models[model] = logged_model_id(self._client, model)  # for every batch: an alias may move
+        linked = models.get(model)
+        if linked is not None or "client_request_id" in labels:
+            info = _trace_info(self._experiment, root, labels.get("client_request_id"), linked)
+            self._traces.start_trace(info)
 
     def close(self) -> None:
         """End the runs that group executions."""
-        if not self._options.run_per_execution:
+        if self._client is not None and not self._options.run_per_execution:
             for run in self._runs.values():
                 self._client.set_terminated(run, "FINISHED")
         self._runs.clear()
@@ -179,6 +211,26 @@ class MlflowExporter:
             metrics.append(Metric("success", 1.0 if event["success"] else 0.0, at, step))
         for start in range(0, len(metrics), _METRICS_A_BATCH):
             self._client.log_batch(run, metrics=metrics[start : start + _METRICS_A_BATCH])
+
+
+def _trace_info(experiment: str, root: SpanData, client_request_id: str | None, model: str | None) -> Any:
+    from mlflow.entities import TraceInfo, TraceLocation, TraceState
+    from mlflow.tracing.constant import TraceMetadataKey
+
+    metadata = {"mlflow.trace_schema.version": "3", TraceMetadataKey.SOURCE_RUN: root.tags.get("run_id")}
+    metadata |= {TraceMetadataKey.MODEL_ID: model, TraceMetadataKey.TRACE_SESSION: root.tags.get("session_id")}
+    return TraceInfo(
+        trace_id=f"tr-{root.trace:032x}",
+        trace_location=TraceLocation.from_experiment_id(experiment),
+        request_time=root.start // 1_000_000,
+        state=TraceState.OK if root.error is None else TraceState.ERROR,
+        request_preview=json.dumps(root.inputs, default=str)[:_PREVIEW_CHARS],
+        response_preview=json.dumps(root.outputs, default=str)[:_PREVIEW_CHARS],
+        client_request_id=client_request_id,
+        execution_duration=(root.end - root.start) // 1_000_000,
+        trace_metadata={name: value for name, value in metadata.items() if value is not None},
+        tags=dict(root.tags),
+    )
 
 
 def _quoted(text: str) -> str:

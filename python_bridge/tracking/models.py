@@ -8,6 +8,7 @@ from typing import Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.tracking.mlflow_exporter import MlflowOptions, find_experiment, import_mlflow
+from python_bridge.tracking.versions import MODEL_TAG, find_version
 
 ARTIFACT = "program.json"
 _SECRETS = ("api_key", "authorization", "secret", "password", "extra_headers")
@@ -35,8 +36,12 @@ def log_program(options: MlflowOptions, name: str, program: Mapping[str, Any], a
     client.set_terminated(run.info.run_id)
     if not client.search_registered_models(f"name = '{name}'", max_results=1):
         client.create_registered_model(name)
+    tags = {"dspex.format": "program-json"}
+    # What traces are linked to: MLflow keeps no flavour of ours, so the model is one that lives elsewhere.
+    logged = client.create_logged_model(experiment, name, run.info.run_id, tags, model_type="dspex-program")
+    client.finalize_logged_model(logged.model_id, "READY")
     source = f"{run.info.artifact_uri}/{ARTIFACT}"
-    version = client.create_model_version(name, source, run.info.run_id, tags={"dspex.format": "program-json"})
+    version = client.create_model_version(name, source, run.info.run_id, tags={**tags, MODEL_TAG: logged.model_id})
     if alias is not None:
         client.set_registered_model_alias(name, alias, version.version)
     return str(version.version)
@@ -51,7 +56,7 @@ def load_program(options: MlflowOptions, uri: str) -> dict[str, Any]:
     mlflow = import_mlflow()
     client = mlflow.MlflowClient(options.uri)
     try:
-        version = _version(client, uri.removeprefix("models:/"))
+        version = find_version(client, uri.removeprefix("models:/"))
         with tempfile.TemporaryDirectory() as folder:
             path = client.download_artifacts(version.run_id, ARTIFACT, folder)
             return json.loads(Path(path).read_text("utf-8"))
@@ -59,21 +64,6 @@ def load_program(options: MlflowOptions, uri: str) -> dict[str, Any]:
         raise BridgeError(
             "not_found", f"Model {uri} not found in registry", details={"cause": str(error)[:300]}
         ) from None
-
-
-def _version(client: Any, text: str) -> Any:
-    name, at, alias = text.partition("@")
-    if at:
-        return client.get_model_version_by_alias(name, alias)
-    name, slash, number = text.rpartition("/")
-    if slash:
-        return client.get_model_version(name, number)
-    versions = client.search_model_versions(f"name = '{text}'")
-    return max(versions, key=lambda version: int(version.version)) if versions else _missing()
-
-
-def _missing() -> Any:
-    raise LookupError("no version")
 
 
 def _secret(value: Any, path: str) -> str | None:

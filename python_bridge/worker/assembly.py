@@ -1,5 +1,6 @@
 """Puts the services of one worker together."""
 
+import asyncio
 from dataclasses import dataclass
 
 from python_bridge.services.dispatch import Dispatcher
@@ -29,6 +30,7 @@ class Services:
         """Finish what is being committed, and close the store."""
         self.operations.stop_watching()
         self.observability.close()
+        await asyncio.to_thread(self.operations.close)
         await self.sessions.close()
 
 
@@ -36,13 +38,13 @@ def assemble(settings: Settings) -> Services:
     """Return the services of a worker within the running loop; the engine comes later, the store when it is used."""
     operations = WorkerOperations(settings)
     sessions = SessionService(store_settings(settings), session_settings(settings))
-    table = SessionTable(sessions, lambda: operations.programs)
+    table = SessionTable(sessions, lambda: operations.programs, lambda: operations.executor)
     operations.sessions = table
     observability = Observability(settings, Redactor(secrets_of(settings)))
     learning = LearningOperations(lambda: operations.engine, lambda: operations.programs)
     methods = {**operations.table(), **learning.table(), **table.table(), **observability.table()}
     dispatcher = Dispatcher(methods, settings)
-    dispatcher.declare(declared_features(settings))
+    dispatcher.declare(["execution", *declared_features(settings)])
     observability.attach(dispatcher)
     name_worker(dispatcher.identity.worker_id)
     # Its imports come after the first client has its answer to initialize: starts are measured in milliseconds.

@@ -60,11 +60,11 @@ async def boot(
             engine = make_engine(dispatcher.settings)
         if warm:
             await engine.warm_up()
+        operations.set_engine(engine)
     except Exception as exception:
         dispatcher.engine_failed(_unavailable(exception))
         dispatcher.end(EXIT_NO_ENGINE)
         return None
-    operations.set_engine(engine)
     _spare_the_collector(warm)
     boot_ms = round((time.perf_counter() - started) * 1000, 3)
     dispatcher.engine_ready(engine.dspy_version, engine.features, boot_ms)

@@ -35,6 +35,7 @@ def preload(settings: Settings) -> None:
     with contextlib.suppress(ImportError):
         import_module("uvloop")
     logs.preload()
+    import_module("python_bridge.services.executor.calls")
     engine = make_engine(settings)
 
     async def once() -> None:

@@ -41,7 +41,7 @@ defmodule DSPex.Cached do
     Cache.key(
       program: Program.key(program),
       inputs: Enum.sort(inputs),
-      call: Enum.sort(Keyword.take(options, [:lm, :adapter, :config, :implementation])),
+      call: Enum.sort(Keyword.take(options, [:lm, :adapter, :config, :execution, :implementation])),
       tenant: options[:tenant]
     )
   end

@@ -9,6 +9,7 @@ defmodule DSPex.Caller do
   alias DSPex.Cached
   alias DSPex.Error
   alias DSPex.Exchange
+  alias DSPex.Execution
   alias DSPex.Instance
   alias DSPex.Native
   alias DSPex.Prediction
@@ -20,7 +21,7 @@ defmodule DSPex.Caller do
 
   @timeout 60_000
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
-                   cache owner bound)a
+                   cache execution owner bound)a
   @default_instance :"Elixir.DSPex"
   @credit 32
 
@@ -216,7 +217,15 @@ defmodule DSPex.Caller do
         {Atom.to_string(name), if(Keyword.keyword?(value), do: Map.new(value), else: value)}
       end
 
+    given = given ++ execution(options[:execution])
     if given == [], do: [], else: [{"options", DSPex.Ordered.new(given)}]
+  end
+
+  defp execution(nil), do: []
+
+  defp execution(wanted) do
+    {:ok, wire} = Execution.to_wire(wanted)
+    [{"execution", wire}]
   end
 
   defp request_options(options) do
@@ -234,7 +243,8 @@ defmodule DSPex.Caller do
         {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
 
       true ->
-        with {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
+        with {:ok, _wire} <- Execution.to_wire(options[:execution] || []),
+             {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
           meta = for name <- ~w(session tenant idempotency_key)a, do: {Atom.to_string(name), options[name]}
           meta = [{"traceparent", Trace.traceparent(options)} | meta]
           {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner, :bound])}

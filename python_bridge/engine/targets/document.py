@@ -1,12 +1,14 @@
 """A program given as JSON."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
 from python_bridge.engine.targets.interface import Identity
 from python_bridge.engine.targets.lms import identity_of
+
+if TYPE_CHECKING:
+    from python_bridge.engine.compiled import Compiled
 
 _KINDS = {"predict": "Predict", "chain_of_thought": "ChainOfThought", "react": "ReAct"}
 
@@ -15,26 +17,22 @@ class DocumentTarget:
     """See `Target`.
 
     Args:
-        program: of the shape of `proto/program.schema.json`.
+        compiled: the program, ready to run.
+        program: its JSON.
+        handle: its hash.
     """
 
-    def __init__(self, engine: DSPyEngine, program: Mapping[str, Any]) -> None:
-        self._compiled = engine.compile(program)
-        self._hash = engine.hash_program(program)
-        self._signature = self._compiled.built.signature
+    def __init__(self, compiled: "Compiled", program: Mapping[str, Any], handle: str) -> None:
+        self._compiled = compiled
+        self._hash = handle
+        built = compiled.built
         kind: str = program["kind"]
         self.name: str = str(program.get("name") or _KINDS.get(kind, kind))
-        self.asynchronous = self._compiled.built.asynchronous
-        self.required = self._compiled.checker.required
-
-    @property
-    def signature(self) -> str:
-        """The signature's text."""
-        return self._signature.signature
-
-    def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return converted inputs."""
-        return self._compiled.checker.check(inputs)
+        self.signature: str = built.signature.signature
+        self.asynchronous = built.asynchronous
+        self.required = compiled.checker.required
+        self.asks_client = bool(built.tools)
+        self.check = compiled.checker.check
 
     def identity(self, options: CallOptions) -> Identity:
         """Return what the answers depend on."""
@@ -42,9 +40,9 @@ class DocumentTarget:
         text, stable = identity_of(lm)
         return Identity(self._hash, f"{self._hash}|{text}|{adapter}", stable)
 
-    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         """Run once."""
-        return await self._compiled.call(inputs, options, context)
+        return await self._compiled.run(inputs, options, context)
 
 
 __all__ = ["DocumentTarget"]

@@ -55,6 +55,8 @@ class InstanceTarget:
         )
         self.name = type(module).__name__
 
+    asks_client = False
+
     @property
     def signature(self) -> str:
         """The signature's text; for programs of several, that of each predictor."""
@@ -94,7 +96,7 @@ class InstanceTarget:
         text = f"{program}|{lm_text}|{adapter if plain else id(adapter)}"
         return Identity(program, text, stable and lm_stable and plain)
 
-    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         """Run once."""
         lm, adapter = self._chosen(options)
         return await run(self._runner, self._built, inputs, lm, adapter, context)

@@ -43,6 +43,11 @@ class Target(Protocol):
         """Whether it runs without a thread of its own."""
         ...
 
+    @property
+    def asks_client(self) -> bool:
+        """Whether it is known to call tools of the client's; its answers are not kept then."""
+        ...
+
     def check(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return new inputs, converted to the declared types.
 
@@ -59,7 +64,7 @@ class Target(Protocol):
         """
         ...
 
-    async def call(self, inputs: dict[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
         """Run once on checked inputs; see `CompiledProgram.call`."""
         ...
 

@@ -10,7 +10,6 @@ from cachetools import LRUCache
 
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.instruments import Instruments
-from python_bridge.engine.targets.document import DocumentTarget
 from python_bridge.engine.targets.instance import InstanceTarget
 from python_bridge.engine.targets.interface import Target
 from python_bridge.errors import BridgeError
@@ -51,7 +50,7 @@ class Targets:
         document = _read(program)
         handle = self.engine.hash_program(document)
         if (kept := self._kept.get(handle)) is None:
-            kept = self._kept[handle] = document, DocumentTarget(self.engine, document)
+            kept = self._kept[handle] = document, self.engine.compile(document).target
         return kept[1]
 
     def instruments(self, *, record: bool, max_lm_calls: int | None, max_tokens: int | None) -> Instruments:

@@ -40,6 +40,8 @@ class Breaker:
 
     def enter(self) -> float | None:
         """Ask for leave: ``None`` grants it; otherwise the seconds to wait."""
+        if self._opened is None:
+            return None
         with self._lock:
             if self._opened is None:
                 return None
@@ -51,6 +53,8 @@ class Breaker:
 
     def leave(self, failed: bool | None) -> None:
         """Tell how the work went; ``None`` when it says nothing of the LM (cancelled, wrong inputs)."""
+        if not failed and self._failures == 0 and self._opened is None:
+            return
         with self._lock:
             self._probing = False
             if failed is None:

@@ -43,7 +43,7 @@ class Caching:
         self._flights[key.digest] = flight
         try:
             result = await proceed(execution)
-            if "fallback" not in execution.notes:
+            if "fallback" not in execution.notes and not result.tool_calls:
                 self._cache.put(key.digest, result, program=key.program, tenant=key.tenant)
                 if key.stable and self._cache.tier is not None:
                     await asyncio.to_thread(self._cache.put_far, key.digest)

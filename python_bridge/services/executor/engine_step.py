@@ -1,5 +1,6 @@
 """The last step: the engine runs the program once."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 from python_bridge.engine.interface import CallContext, CallResult
@@ -27,10 +28,12 @@ class EngineStep:
             execution.instruments = self._makes.instruments(
                 record=record, max_lm_calls=limits.max_lm_calls, max_tokens=limits.max_tokens
             )
-        context = CallContext(
-            execution.id, emit=execution.emit, tenant=execution.tenant, instruments=execution.instruments
-        )
-        return await execution.target.call(dict(execution.inputs), execution.options, context)
+        instruments, context = execution.instruments, execution.context
+        if context is None:
+            context = CallContext(execution.id, execution.emit, tenant=execution.tenant, instruments=instruments)
+        elif instruments is not None:
+            context = replace(context, instruments=instruments)
+        return await execution.target.call(execution.inputs, execution.options, context)
 
 
 __all__ = ["EngineStep"]

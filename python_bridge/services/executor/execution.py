@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from python_bridge.engine.interface import CallOptions, CallResult, EventSink
+from python_bridge.engine.interface import CallContext, CallOptions, CallResult, EventSink
 from python_bridge.engine.targets.interface import Identity, Target
 from python_bridge.services.executor.model import ExecutionMode
 
@@ -41,6 +41,8 @@ class Execution:
         notes: becomes the result's metadata.
         instruments: meters and step recorder, the same for all attempts.
         emit: takes the events of a stream.
+        context: of a call that came to a worker; the rest of the way in which it is told of goes by it.
+        retries: attempts after the first one; ``None`` leaves it to the step.
     """
 
     id: str
@@ -68,6 +70,8 @@ class Execution:
         return self.identity
 
     emit: EventSink | None = None
+    context: CallContext | None = None
+    retries: int | None = None
 
 
 Next = Callable[[Execution], Awaitable[CallResult]]

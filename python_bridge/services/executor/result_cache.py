@@ -67,8 +67,8 @@ class ResultCache:
         Args:
             count: whether nothing found counts as a miss.
         """
-        entry = self._live(key)
         with self._lock:
+            entry = self._live(key)
             if entry is not None:
                 self._counts["hits"] += 1
             elif count:
@@ -113,9 +113,7 @@ class ResultCache:
                 self._counts["uncacheable"] += 1
             return
         entry = Entry(program, tenant, body, self._clock() + self._ttl)
-        self._keep(key, entry)
-        with self._lock:
-            self._counts["stored"] += 1
+        self._keep(key, entry, stored=1)
 
     def clear(self, program: str | None = None, tenant: str | None = None) -> int:
         """Forget all entries, or those of a program's content, a tenant, or both; return how many in memory."""
@@ -151,18 +149,18 @@ class ResultCache:
         return None if row is None else Entry(*row)
 
     def _live(self, key: bytes) -> Entry | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            if entry.expires <= self._clock():
-                self._counts["expired"] += 1  # kept for those who take stale results, until others need the room
-                return None
-            self._entries.move_to_end(key)
-            return entry
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.expires <= self._clock():
+            self._counts["expired"] += 1  # kept for those who take stale results, until others need the room
+            return None
+        self._entries.move_to_end(key)
+        return entry
 
-    def _keep(self, key: bytes, entry: Entry) -> None:
+    def _keep(self, key: bytes, entry: Entry, *, stored: int = 0) -> None:
         with self._lock:
+            self._counts["stored"] += stored
             self._drop(key)
             self._entries[key] = entry
             self._bytes += len(entry.body) + _OVERHEAD

@@ -39,13 +39,13 @@ class Retry:
         Raises:
             BridgeError: that of the last attempt.
         """
-        retries = 0
+        retries, allowed = 0, self._max if execution.retries is None else execution.retries
         while True:
             execution.notes["attempts"] = execution.notes.get("attempts", 0) + 1
             try:
                 return await proceed(execution)
             except BridgeError as error:
-                if retries >= self._max or not is_transient(error):
+                if retries >= allowed or not is_transient(error):
                     raise
                 delay = self._delay(error, retries)
                 if execution.timeout is not None and delay >= execution.timeout:

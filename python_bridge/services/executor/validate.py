@@ -19,17 +19,36 @@ async def validate(execution: Execution, proceed: Next) -> CallResult:
     return await proceed(execution)
 
 
+async def validate_all(execution: Execution, proceed: Next) -> CallResult:
+    """Check the inputs of a worker's call: everything that is wrong is named at once.
+
+    Raises:
+        BridgeError: `invalid_input`.
+    """
+    execution.inputs = execution.target.check(execution.inputs)
+    execution.checked = True
+    return await proceed(execution)
+
+
 def check(execution: Execution) -> None:
     """Put checked inputs in the place of the caller's."""
     if execution.checked:
         return
-    target, inputs = execution.target, execution.inputs
-    if missing := [name for name in target.required if name not in inputs]:
-        text = f"Missing required input fields: {missing}"
-        problems = [{"path": name, "message": "is missing"} for name in missing]
-        raise BridgeError("invalid_input", text, details={"problems": problems})
-    execution.inputs = target.check(inputs)
+    try:
+        execution.inputs = execution.target.check(execution.inputs)
+    except BridgeError as error:
+        raise _missing(execution) or error from None
     execution.checked = True
 
 
-__all__ = ["check", "validate"]
+def _missing(execution: Execution) -> BridgeError | None:
+    """What is missing is told before what is wrong."""
+    missing = [name for name in execution.target.required if name not in execution.inputs]
+    if not missing:
+        return None
+    problems = [{"path": name, "message": "is missing"} for name in missing]
+    text = f"Missing required input fields: {missing}"
+    return BridgeError("invalid_input", text, details={"problems": problems})
+
+
+__all__ = ["check", "validate", "validate_all"]

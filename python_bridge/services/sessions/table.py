@@ -2,17 +2,20 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_bridge.engine.interface import CallOptions, CallResult, CompiledProgram
 from python_bridge.services.call import Call
 from python_bridge.services.dispatch import Operation
-from python_bridge.services.operations import context_of, prediction, read_options
+from python_bridge.services.operations import context_of, prediction, read_call_options
 from python_bridge.services.programs import ProgramCache
 from python_bridge.services.sessions import params as p
 from python_bridge.services.sessions.calls import SessionCalls
 from python_bridge.services.sessions.operations import SessionOperations, ref_of
 from python_bridge.services.sessions.service import SessionService
+
+if TYPE_CHECKING:
+    from python_bridge.services.executor.calls import CallExecutor
 
 
 class SessionTable:
@@ -20,11 +23,15 @@ class SessionTable:
 
     Args:
         programs: gives the worker's programs once there is an engine.
+        executor: gives what runs them.
     """
 
-    def __init__(self, service: SessionService, programs: Callable[[], ProgramCache]) -> None:
+    def __init__(
+        self, service: SessionService, programs: Callable[[], ProgramCache], executor: Callable[[], "CallExecutor"]
+    ) -> None:
         self._service = service
         self._programs = programs
+        self._executor = executor
         self._opened: tuple[SessionOperations, SessionCalls] | None = None
 
     def table(self) -> dict[str, Operation]:
@@ -51,7 +58,7 @@ class SessionTable:
     ) -> dict[str, Any]:
         """Run a program within the session of the call's `_meta`, and return its prediction."""
         ref = ref_of(call.request, p.check_name(call.request.meta.session, "_meta.session"))
-        chosen = read_options(options, call.request.method)
+        chosen, wanted = read_call_options(options, call.request.method)
         _, calls = await self._open()
         context = context_of(call)
         if context.call_tool is not None:
@@ -60,7 +67,7 @@ class SessionTable:
         async def run(
             program: CompiledProgram, values: dict[str, Any], with_defaults: CallOptions
         ) -> tuple[CallResult, dict[str, Any]]:
-            result = await program.call(values, with_defaults, context)
+            result = await self._executor().run(program, values, with_defaults, context, wanted)
             return result, prediction(call, result)
 
         return await calls.call(ref, module, inputs, chosen, run)

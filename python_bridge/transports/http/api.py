@@ -77,7 +77,7 @@ class Api:
                     mode=asked.mode,
                     timeout=self.seconds(asked.timeout),
                     session_id=asked.session_id,
-                    client_request_id=request.state.request_id,
+                    client_request_id=request.state.given_request_id,
                     **options,
                 )
             )

@@ -41,7 +41,8 @@ class Guard:
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         request_id = _request_id(headers)
-        scope.setdefault("state", {})["request_id"] = request_id
+        given = request_id if headers.get(b"x-request-id") == request_id.encode() else None
+        scope.setdefault("state", {}).update(request_id=request_id, given_request_id=given)
         answer = _naming(send, request_id)
         if (error := self._refusal(scope, headers)) is not None:
             status = 429 if error.kind == "overloaded" else None

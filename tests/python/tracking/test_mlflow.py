@@ -18,6 +18,7 @@ from python_bridge.tracking.interface import NullTracker
 from python_bridge.tracking.journaled import TrackingOptions
 from python_bridge.tracking.make import make_tracker, tracker_from_environment
 from python_bridge.tracking.mlflow_exporter import MlflowOptions, import_mlflow
+from python_bridge.tracking.models import log_program
 
 # What MLflow itself does with its own libraries; nothing of this project can mend it.
 pytestmark = [
@@ -111,6 +112,32 @@ def test_a_batch_that_comes_twice_leaves_everything_once(store: str, tmp_path: P
 
 
 @pytest.mark.req("EX-8")
+def test_a_caller_s_id_and_the_model_version_stand_where_mlflow_looks_for_them(store: str, tmp_path: Path) -> None:
+    from mlflow.tracing.client import TracingClient
+
+    chosen = options(store, tmp_path, "linked")
+    program = {"format": 1, "kind": "predict", "signature": "question -> answer"}
+    log_program(chosen, "linked-answers", program, alias="live")
+    client = import_mlflow().MlflowClient(store)
+    model = client.get_model_version_by_alias("linked-answers", "live").tags["dspex.model_id"]
+    tracker = make_tracker(chosen, TrackingOptions(tmp_path / "journal"))
+    uri, lms = "models:/linked-answers@live", {"default": ScriptedLM(default={"answer": "y"}).lm}
+    with DSPyPipelineExecutor(lms=lms, models={uri: program}, tracker=tracker) as executor:
+        executor.execute(model_id=uri, inputs={"question": "1"}, client_request_id="order-7", session_id="s")
+        executor.execute(model_id=uri, inputs={"question": "2"})
+        assert tracker.flush(120), tracker.stats()
+    traces = TracingClient(store).search_traces([client.get_experiment_by_name("linked").experiment_id])
+    assert {trace.info.trace_metadata.get("mlflow.modelId") for trace in traces} == {model}
+    found = TracingClient(store).search_traces(
+        [client.get_experiment_by_name("linked").experiment_id], filter_string="client_request_id = 'order-7'"
+    )
+    assert [trace.info.client_request_id for trace in found] == ["order-7"]
+    assert found[0].info.trace_metadata["mlflow.trace.session"] == "s"
+    assert found[0].info.trace_metadata["mlflow.sourceRun"] == found[0].info.tags["run_id"]
+    assert found[0].data.spans[0].inputs == {"question": "1"}
+
+
+@pytest.mark.req("EX-8")
 def test_each_execution_may_have_a_run_of_its_own(store: str, tmp_path: Path) -> None:
     tracker = make_tracker(
         options(store, tmp_path, "each", run_per_execution=True), TrackingOptions(tmp_path / "journal")
@@ -119,6 +146,18 @@ def test_each_execution_may_have_a_run_of_its_own(store: str, tmp_path: Path) ->
     client = import_mlflow().MlflowClient(store)
     runs = client.search_runs([client.get_experiment_by_name("each").experiment_id])
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
+
+
+@pytest.mark.req("EX-8")
+def test_traces_alone_need_no_runs(store: str, tmp_path: Path) -> None:
+    from mlflow.tracing.client import TracingClient
+
+    tracker = make_tracker(options(store, tmp_path, "bare", runs=False), TrackingOptions(tmp_path / "journal"))
+    run_some(tracker, 2)
+    client = import_mlflow().MlflowClient(store)
+    experiment = client.get_experiment_by_name("bare").experiment_id
+    assert client.search_runs([experiment]) == []
+    assert len(TracingClient(store).search_traces([experiment])) == 3
 
 
 @pytest.mark.req("EX-8")

@@ -85,7 +85,7 @@ defmodule DSPex.Pipeline.Builder do
     {needs, gives} = Fields.of(program)
     {rename, opts} = Keyword.pop(opts, :rename, %{})
     gives = if is_list(gives), do: Enum.map(gives, &Map.get(rename, &1, &1)), else: gives
-    own = [:implementation, :lm, :adapter, :config, :pool, :session, :tenant]
+    own = [:implementation, :lm, :adapter, :config, :execution, :pool, :session, :tenant]
     name = program.name || program.kind
     make(:program, path, Keyword.put_new(opts, :name, name), own, body: {program, rename}, needs: needs, gives: gives)
   end

@@ -9,6 +9,7 @@ defmodule DSPex.Router.Capability do
   | adapters | chat, json, xml | the same |
   | LMs | those of the instance's `native:` options: OpenAI's chat completions | those of the worker's settings |
   | sessions, tools, children, state of several predictors | no | yes |
+  | `execution:` of the call | no | yes |
   """
 
   alias DSPex.Native
@@ -21,6 +22,7 @@ defmodule DSPex.Router.Capability do
   def native(table, program, options) do
     with {:ok, lm} <- lm(native_config(table), lm_name(program, options)),
          :ok <- outside_sessions(options),
+         :ok <- without_execution(options),
          :ok <- Native.Program.check(program) do
       {:ok, lm}
     end
@@ -67,5 +69,9 @@ defmodule DSPex.Router.Capability do
 
   defp outside_sessions(options) do
     if options[:session], do: {:no, "sessions live in Python"}, else: :ok
+  end
+
+  defp without_execution(options) do
+    if options[:execution], do: {:no, "the executor's options (execution:) are Python's"}, else: :ok
   end
 end
