@@ -40,7 +40,8 @@ class Breaker:
 
     def enter(self) -> float | None:
         """Ask for leave: ``None`` grants it; otherwise the seconds to wait."""
-        if self._opened is None:
+        opened = self._opened
+        if opened is None:  # without the lock: whoever opens it now is a moment too late for this call
             return None
         with self._lock:
             if self._opened is None:
