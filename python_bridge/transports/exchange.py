@@ -11,19 +11,28 @@ class Exchange:
 
     Attributes:
         answer: the result, or a `BridgeError`.
-        events: ``(seq, event)`` of a stream, then ``None``.
     """
 
-    __slots__ = ("answer", "events", "id")
+    __slots__ = ("_events", "answer", "id")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, request_id: int) -> None:
         self.id = request_id
         self.answer: asyncio.Future[Any] = loop.create_future()
-        self.events: asyncio.Queue[tuple[int, dict[str, Any]] | None] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[int, dict[str, Any]] | None] | None = None
+
+    @property
+    def events(self) -> asyncio.Queue[tuple[int, dict[str, Any]] | None]:
+        """``(seq, event)`` of a stream, then ``None``. Most requests are no streams: there is a queue once one asks."""
+        if self._events is None:
+            self._events = asyncio.Queue()
+            if self.answer.done():
+                self._events.put_nowait(None)
+        return self._events
 
     def finish(self, result: Any, error: BridgeError | None) -> None:
         """Give the answer, unless nobody waits for it any more."""
-        self.events.put_nowait(None)
+        if self._events is not None:
+            self._events.put_nowait(None)
         if self.answer.done():
             return
         if error is None:
