@@ -1,6 +1,9 @@
 defmodule DSPex.CallTest do
   use ExUnit.Case, async: true
   doctest DSPex.Program
+  doctest DSPex.Pool.Slots
+  doctest DSPex.Signature.Field
+  doctest DSPex.Wire.Values
   doctest DSPex.Event
   doctest DSPex.Router
   doctest DSPex.Predict

@@ -1,6 +1,11 @@
 defmodule DSPex.Async do
   @moduledoc """
   A call that runs beside its caller: made by `DSPex.async/3`, taken by `DSPex.await/2` or stopped by `DSPex.cancel/1`.
+
+      async = DSPex.async(program, %{question: "Why?"}, instance: MyApp.DSPex)
+      {:ok, prediction} = DSPex.await(async, 5_000)
+
+  It belongs to the process that made it, and ends with that.
   """
 
   alias DSPex.Error

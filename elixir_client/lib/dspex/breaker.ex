@@ -8,6 +8,10 @@ defmodule DSPex.Breaker do
   answer sets the count back. While a breaker is open, calls are `:unavailable` at once, with `retry_after`; where the other
   side can run them, the router sends them there.
 
+      {:ok, table} = DSPex.Instance.table(MyApp.DSPex)
+      DSPex.Breaker.state(table, {:pool, :default})
+      #=> :closed
+
   Options of a pool: `breaker: [failures: 10, open_ms: 5_000]` for both, or `breaker: false`.
   """
 

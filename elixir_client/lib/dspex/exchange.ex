@@ -14,6 +14,7 @@ defmodule DSPex.Exchange do
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
   alias DSPex.Protocol.Message
+  alias DSPex.Telemetry
   alias DSPex.Wire.Frame
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Payload
@@ -247,11 +248,14 @@ defmodule DSPex.Exchange do
 
       queue ->
         ref = :erlang.monitor(:process, queue, alias: :demonitor)
+        started = System.monotonic_time()
         Queue.wait(queue, ref, left(exchange.deadline))
 
         receive do
           {^ref, {:granted, index}} ->
             forget(ref)
+            metadata = %{instance: row.config.instance, pool: exchange.pool}
+            Telemetry.execute([:dspex, :pool, :checkout], %{waited: System.monotonic_time() - started}, metadata)
             {:ok, index}
 
           {^ref, {:denied, %{reason: :overloaded} = error}} ->

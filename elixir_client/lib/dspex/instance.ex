@@ -2,6 +2,9 @@ defmodule DSPex.Instance do
   @moduledoc """
   The supervisor of an instance, and its table: pools, workers and the handles of programs, for callers to read.
 
+      {:ok, _pid} = DSPex.start_link(name: MyApp.DSPex, pools: [default: [workers: 1]])
+      {:ok, _table} = DSPex.Instance.table(MyApp.DSPex)
+
   There is no global state: everything of an instance hangs on its name, and goes when its supervisor ends.
   """
   use Supervisor

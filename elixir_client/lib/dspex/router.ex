@@ -15,6 +15,9 @@ defmodule DSPex.Router do
   When the chosen side fails before anything happened (`:unavailable`, `:overloaded`, an LM that is not configured) the other
   one is tried once, if it can; never after wrong input.
 
+      DSPex.call(program, inputs, implementation: :python)
+      {:ok, %{meta: %{"route" => "python", "route_reason" => why}}} = DSPex.call(program, inputs)
+
   Each decision is the event `[:dspex, :router, :decision]`, is counted (`stats/1`), and can be asked for in words
   (`explain/2`).
   """

@@ -143,7 +143,12 @@ defmodule DSPex.Session do
 
   @doc "Closes the session: its state is gone."
   @spec close(t, keyword) :: outcome
-  def close(session, options \\ []), do: ask(session, "session.close", [], options)
+  def close(session, options \\ []) do
+    with {:ok, result} <- ask(session, "session.close", [], options) do
+      tell(session, :close)
+      {:ok, result}
+    end
+  end
 
   @doc "The sessions of an instance and tenant. Options: `:instance`, `:pool`, `:tenant`, `:after`, `:limit`."
   @spec list(keyword) :: outcome
@@ -152,8 +157,16 @@ defmodule DSPex.Session do
   end
 
   defp opened(session, method, params, options) do
-    with {:ok, %{"session" => id}, place} <- send_request(session, method, params, options, options[:id]),
-         do: {:ok, %{session | id: id, bound: if(options[:strict] == true, do: place)}}
+    with {:ok, %{"session" => id}, place} <- send_request(session, method, params, options, options[:id]) do
+      session = %{session | id: id, bound: if(options[:strict] == true, do: place)}
+      tell(session, :open)
+      {:ok, session}
+    end
+  end
+
+  defp tell(session, event) do
+    metadata = session |> Map.take([:instance, :pool, :tenant]) |> Map.put(:strict, session.bound != nil)
+    DSPex.Telemetry.execute([:dspex, :session, event], %{count: 1}, metadata)
   end
 
   defp bound(session) do

@@ -9,6 +9,11 @@ defmodule DSPex.Telemetry do
   | `[:dspex, :call, :exception]` | `duration` | those of start, and `kind`, `reason`, `stacktrace` |
   | `[:dspex, :stream, :start]` | `system_time` | `instance`, `pool` |
   | `[:dspex, :stream, :stop]` | `duration`, `events` | those, and `result` (`:ok`, `:halted` or the error's reason) |
+  | `[:dspex, :session, :open]`, `:close` | `count` | `instance`, `pool` (nil: the first), `tenant`, `strict` |
+  | `[:dspex, :router, :decision]` | `count` | `route`, `rule`, `kind`, `why` |
+  | `[:dspex, :pipeline, :step, :start]` | `system_time` | `step`, `kind` and more of the step |
+  | `[:dspex, :pipeline, :step, :stop]` | `duration` | the report of the step, as in the pipeline's result |
+  | `[:dspex, :pool, :checkout]` | `waited` (native) | `instance`, `pool`; only of calls that had to wait for a place |
   | `[:dspex, :pool, :queue]` | `length` | `instance`, `pool` |
   | `[:dspex, :pool, :resize]` | `from`, `to` | `instance`, `pool` |
   | `[:dspex, :pool, :fallback]` | `count` | `instance`, `pool`, `from`, `to`, `reason` |

@@ -3,6 +3,10 @@ defmodule DSPex.Transport do
   How bytes get to a worker and back. A transport is a struct that lives in the worker's owner process; every callback
   runs there and must not block.
 
+  A pool takes one by its option `transport:`, in the place of a process of its own:
+
+      pools: [default: [transport: {DSPex.Transport.Socket, unix: "/run/worker.sock"}]]
+
   Messages that arrive at the owner are shown to `c:handle/2`, which says what they are.
   """
 

@@ -3,6 +3,13 @@ defmodule DSPex.Pool.Slots do
   The counters of a pool: for each worker its state, its load and its bound. Callers read and change them in their own
   processes, so that no process stands between a call and its worker.
 
+      iex> slots = DSPex.Pool.Slots.new(2)
+      iex> DSPex.Pool.Slots.resize(slots, 1)
+      iex> DSPex.Pool.Slots.put_bound(slots, 1, 1)
+      iex> DSPex.Pool.Slots.put_state(slots, 1, :ready)
+      iex> {DSPex.Pool.Slots.checkout(slots), DSPex.Pool.Slots.checkout(slots)}
+      {{:ok, 1}, :busy}
+
   Layout of the array: 1 number of workers, 2 callers in the queue, 3 round robin; then three cells a worker: load, state, bound.
   """
 

@@ -19,6 +19,13 @@ defmodule DSPex.Wire.Values do
   | `Decimal` | its text |
   | any other struct | what its implementation of `DSPex.Value` gives, else a map of its fields |
   | functions, pids, references, ports | refused (`:invalid_input`) |
+
+      iex> DSPex.Wire.Values.form({1, 2})
+      {:tuple, [1, 2]}
+      iex> DSPex.Wire.Values.form(~D[2026-01-02])
+      {:date, "2026-01-02"}
+      iex> DSPex.Wire.Values.form(%{b: 1, a: 2})
+      {:map, [{"a", 2}, {"b", 1}]}
   """
 
   alias DSPex.Error
