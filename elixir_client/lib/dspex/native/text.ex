@@ -20,10 +20,13 @@ defmodule DSPex.Native.Text do
   # SpecialCasing.txt, Final_Sigma: after a cased letter, not before one; case-ignorable characters between are skipped.
   @final_sigma ~r/([\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}][\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*[\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}])/u
   @articles ~r/\b(a|an|the)\b/u
-  @ascii_space [" ", "\t", "\n", "\v", "\f", "\r"]
   @punctuation '!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
   @token Regex.compile!("[\\p{L}\\p{N}\\p{M}#{newer["word"]}]+|[^\\p{Z}\\p{C}]|[#{newer["sign"]}]", "u")
   @mark Regex.compile!("[\\p{Mn}#{newer["mark"]}]", "u")
+
+  defguardp is_ascii_space(char) when char == ?\s or char in 9..13
+
+  defguardp is_ascii_punctuation(char) when char in ?!..?/ or char in ?:..?@ or char in ?[..?` or char in ?{..?~
 
   @doc """
   Splits at white space, as `str.split()`.
@@ -59,14 +62,16 @@ defmodule DSPex.Native.Text do
   defp plain?(<<char, rest::binary>>) when char in 0x20..0x7E or char in 0x09..0x0D, do: plain?(rest)
   defp plain?(rest), do: rest == ""
 
-  defp plain(text) do
-    text = for <<char <- text>>, char not in @punctuation, into: "", do: <<lower_ascii(char)>>
-    words = :binary.split(text, @ascii_space, [:global, :trim_all])
-    words |> Enum.reject(&(&1 in ["a", "an", "the"])) |> Enum.join(" ")
-  end
+  defp plain(text), do: text |> words("", []) |> Enum.join(" ")
 
-  defp lower_ascii(char) when char in ?A..?Z, do: char + 32
-  defp lower_ascii(char), do: char
+  defp words("", word, done), do: word |> kept(done) |> Enum.reverse()
+  defp words(<<char, rest::binary>>, word, done) when is_ascii_space(char), do: words(rest, "", kept(word, done))
+  defp words(<<char, rest::binary>>, word, done) when is_ascii_punctuation(char), do: words(rest, word, done)
+  defp words(<<char, rest::binary>>, word, done) when char in ?A..?Z, do: words(rest, <<word::binary, char + 32>>, done)
+  defp words(<<char, rest::binary>>, word, done), do: words(rest, <<word::binary, char>>, done)
+
+  defp kept(word, done) when word in ["", "a", "an", "the"], do: done
+  defp kept(word, done), do: [word | done]
 
   defp decomposed(text) do
     text = text |> String.normalize(:nfd) |> lower()

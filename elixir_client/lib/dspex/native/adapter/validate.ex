@@ -84,15 +84,37 @@ defmodule DSPex.Native.Adapter.Validate do
   defp with_items(value, type, depth, exact, wrap) do
     case sequence(value) do
       {:ok, items} ->
-        items |> each(type, depth) |> wrapped(if(is_list(value), do: exact, else: min(exact, tuple_exact(value))), wrap)
+        exact = if is_list(value), do: exact, else: min(exact, tuple_exact(value))
+
+        all(items, type, depth + 1, {exact, nil}, [], 0, wrap)
 
       :error ->
         Outcome.wrong("a list is expected", value)
     end
   end
 
-  defp each(items, type, depth),
-    do: items |> Enum.with_index() |> Enum.map(fn {item, at} -> at(run(item, type, depth + 1), at) end)
+  defp all([], _type, _depth, {exact, count}, done, _at, wrap),
+    do: {:ok, done |> Enum.reverse() |> wrap.(), exact, count}
+
+  defp all([item | rest], type, depth, {exact, count}, done, at, wrap) do
+    case run(item, type, depth) do
+      {:ok, value, own, nil} ->
+        all(rest, type, depth, {min(own, exact), count}, [value | done], at + 1, wrap)
+
+      {:ok, value, own, more} ->
+        all(rest, type, depth, {min(own, exact), (count || 0) + more}, [value | done], at + 1, wrap)
+
+      wrong ->
+        {:error, wrong |> at(at) |> problems() |> Kernel.++(rest(rest, type, depth, at + 1))}
+    end
+  end
+
+  # Behind the first problem only problems count.
+  defp rest(items, type, depth, from) do
+    items
+    |> Enum.with_index(from)
+    |> Enum.flat_map(fn {item, at} -> item |> run(type, depth) |> at(at) |> problems() end)
+  end
 
   defp at({:error, problems}, step), do: {:error, Enum.map(problems, fn {path, text} -> {[step | path], text} end)}
   defp at(result, _step), do: result

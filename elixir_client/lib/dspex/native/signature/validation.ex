@@ -8,15 +8,30 @@ defmodule DSPex.Native.Signature.Validation do
   @doc "See `DSPex.Signature.validate_inputs/2`. `what` is `\"input\"` or `\"output\"`."
   @spec validate([Field.t()], map | keyword | DSPex.Ordered.t(), String.t()) :: {:ok, map} | {:error, DSPex.Error.t()}
   def validate(fields, values, what) do
-    given = Map.new(values, fn {name, value} -> {to_string(name), value} end)
+    given = Map.new(values, &named/1)
+    with :error <- fitting(fields, given, what, 0, []), do: told(fields, given, what)
+  end
+
+  defp named({name, _value} = pair) when is_binary(name), do: pair
+  defp named({name, value}), do: {to_string(name), value}
+
+  # What fits needs no list of what does not.
+  defp fitting([], given, _what, used, done), do: if(used == map_size(given), do: {:ok, Map.new(done)}, else: :error)
+
+  defp fitting([%Field{name: name} = field | rest], given, what, used, done) do
+    case one(field, given, what) do
+      {:ok, value} when is_map_key(given, name) -> fitting(rest, given, what, used + 1, [{name, value} | done])
+      {:ok, value} -> fitting(rest, given, what, used, [{name, value} | done])
+      {:error, _problems} -> :error
+    end
+  end
+
+  defp told(fields, given, what) do
     results = Enum.map(fields, &{&1.name, one(&1, given, what)})
     wrong = for {name, {:error, problems}} <- results, problem <- problems, do: located(problem, name)
     extra = for name <- Enum.sort(Map.keys(given) -- Enum.map(fields, & &1.name)), do: extra(name, what)
 
-    case wrong ++ extra do
-      [] -> {:ok, for({name, {:ok, value}} <- results, into: %{}, do: {name, value})}
-      problems -> {:error, error(problems, what)}
-    end
+    {:error, error(wrong ++ extra, what)}
   end
 
   defp one(%Field{name: name} = field, given, what) do
@@ -25,6 +40,10 @@ defmodule DSPex.Native.Signature.Validation do
       {_given, {:ok, default}} -> {:ok, Python.to_elixir(default)}
       {_given, :none} -> {:error, [{[], "the #{what} `#{name}` is missing"}]}
     end
+  end
+
+  defp check(value, %Field{type: type, metadata: [], constraints: none}) when none in [[], nil] do
+    with {:ok, value} <- Validate.value(value, type), do: {:ok, Python.to_elixir(value)}
   end
 
   defp check(value, %Field{type: type} = field) do

@@ -68,7 +68,15 @@ defmodule DSPex.Native.Adapter.Validate.Scalars do
     end
   end
 
+  # The common form first.
   defp number(value) do
+    case Python.float(value) do
+      {:ok, number} -> lax(number)
+      :error -> other_number(value)
+    end
+  end
+
+  defp other_number(value) do
     text = value |> Python.strip() |> without_underscores()
 
     case {String.downcase(text), Python.float(text)} do
