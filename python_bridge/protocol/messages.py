@@ -134,23 +134,41 @@ def _parse_response(message: dict[str, Any]) -> Response:
     return Response(response_id, error=BridgeError.from_object(cast("dict[str, Any]", error)))
 
 
+MAX_NAME = 256
+"""Characters of ids of sessions, tenants, keys and names of variables."""
+
+_NAME = f"1 to {MAX_NAME} printable characters"
 _META_TYPES: dict[str, tuple[type, str]] = {
     "deadline_ms": (int, "an integer of milliseconds, 0 or more"),
     "stream": (bool, "true or false"),
     "credit": (int, "an integer, 0 or more"),
-    "session": (str, "text"),
-    "tenant": (str, "text"),
-    "idempotency_key": (str, "text"),
+    "session": (str, _NAME),
+    "tenant": (str, _NAME),
+    "idempotency_key": (str, _NAME),
     "traceparent": (str, "text"),
     "within": (list, "a list of session ids"),
 }
+_NAMES = frozenset({"session", "tenant", "idempotency_key"})
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be the id of a session, a tenant, or a key: 1 to `MAX_NAME` printable characters."""
+    return type(value) is str and 0 < len(value) <= MAX_NAME and value.isprintable()
+
+
+def _fits(name: str, kind: type, member: Any) -> bool:
+    if kind is int:
+        return member >= 0
+    if name in _NAMES:
+        return is_name(member)
+    return kind is not list or all(is_name(item) for item in member)
 
 
 def parse_meta(value: Any, request_id: int | None = None) -> Meta:
     """Return the typed `_meta`; members that are not known are ignored, null counts as absent.
 
     Raises:
-        MalformedMessage: a member has the wrong type.
+        MalformedMessage: a member has the wrong type, or is no name where one belongs.
     """
     if type(value) is not dict:
         raise MalformedMessage("params._meta must be a map", request_id)
@@ -160,8 +178,8 @@ def parse_meta(value: Any, request_id: int | None = None) -> Meta:
         if member is None or (known := _META_TYPES.get(name)) is None:
             continue
         kind, wanted = known
-        if type(member) is not kind or (kind is int and member < 0):
-            raise MalformedMessage(f"params._meta.{name} must be {wanted}, it is {member!r}", request_id)
+        if type(member) is not kind or not _fits(name, kind, member):
+            raise MalformedMessage(f"params._meta.{name} must be {wanted}, it is {member!r:.80}", request_id)
         setattr(meta, name, member)
     if meta.credit > MAX_CREDIT:
         meta.credit = MAX_CREDIT
@@ -199,6 +217,7 @@ __all__ = [
     "DEFAULT_CREDIT",
     "MAX_CREDIT",
     "MAX_ID",
+    "MAX_NAME",
     "NO_META",
     "MalformedMessage",
     "Message",
@@ -207,6 +226,7 @@ __all__ = [
     "Request",
     "Response",
     "error_map",
+    "is_name",
     "notification_map",
     "parse_message",
     "parse_meta",

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from python_bridge.errors import BridgeError
-
-MAX_NAME = 256
-"""Characters of ids, tenants, keys and names of variables."""
+from python_bridge.protocol.messages import MAX_NAME, is_name
 
 
 @dataclass(slots=True)
@@ -84,7 +82,7 @@ def check_name(value: Any, what: str) -> str:
     Raises:
         BridgeError: `invalid_request` for one that is empty, too long, or holds control characters.
     """
-    if type(value) is str and 0 < len(value) <= MAX_NAME and value.isprintable():
+    if is_name(value):
         return value
     raise BridgeError("invalid_request", f"{what} must be 1 to {MAX_NAME} printable characters, it is {value!r:.80}")
 
@@ -106,7 +104,6 @@ def check_range(value: int, low: int, high: int, what: str) -> int:
 
 
 __all__ = [
-    "MAX_NAME",
     "AppendParams",
     "GetParams",
     "HistoryParams",

@@ -168,4 +168,47 @@ defmodule DSPex.Protocol.ConnectionTest do
     assert {:response, 1, {:error, %Error{reason: :limit_exceeded}}} =
              sent(Connection.tool_frame(:json, 10, 1, {:ok, "long enough"}))
   end
+
+  @tag req: ["OWN-6", "NFR2.2.1"]
+  test "a tool call with a _meta of the wrong form, or of no shape at all, is refused under its id" do
+    connection = Connection.register(ready(), 5, :tag)
+
+    for {name, values} <- %{
+          "deadline_ms" => ["-1", "1.5", ~s("1"), "true"],
+          "credit" => ["-1"],
+          "stream" => ["1"],
+          "session" => ["5", ~s(""), ~S("a\nb"), ~s("#{String.duplicate("x", 257)}")],
+          "tenant" => ["[]"],
+          "idempotency_key" => ["{}"],
+          "traceparent" => ["5"],
+          "within" => [~s("s"), "[1]"]
+        },
+        value <- values do
+      params = ~s({"tool":"t","arguments":{},"call_id":"c","request_id":5,"_meta":{"#{name}":#{value}}})
+      assert {:response, 1, {:error, error}} = refused(connection, params)
+      assert error.reason == :invalid_request
+      assert error.message =~ "_meta.#{name}"
+    end
+
+    for params <- [~s({"_meta":[]}), "[]", "5", ~s({"tool":5}), "{}"] do
+      assert {:response, 1, {:error, %Error{reason: :invalid_request}}} = refused(connection, params)
+    end
+  end
+
+  @tag req: ["OWN-6", "FR2.2.3"]
+  test "a tool call whose id is in flight already is refused under none, and does not disturb the first" do
+    call =
+      ~s({"jsonrpc":"2.0","id":1,"method":"tool/call","params":{"tool":"t","arguments":{},"call_id":"c","request_id":5}})
+
+    connection = Connection.register(ready(), 5, :tag)
+    assert {[{:tool_call, 1, :tag, 5, _params}, {:send, frame}], connection} = feed(connection, [call, call])
+    assert {:response, nil, {:error, %Error{reason: :invalid_request, details: %{"id" => 1}}}} = sent(frame)
+    assert {true, _connection} = Connection.take_tool_call(connection, 1)
+  end
+
+  defp refused(connection, params) do
+    call = ~s({"jsonrpc":"2.0","id":1,"method":"tool/call","params":#{params}})
+    assert {[{:send, frame}], ^connection} = feed(connection, [call])
+    sent(frame)
+  end
 end

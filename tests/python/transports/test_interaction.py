@@ -228,6 +228,30 @@ async def test_wrong_requests_name_what_is_wrong(
         assert await link.client.request("echo", {"value": 1}) == {"value": 1}
 
 
+@pytest.mark.req("NFR2.2.1", "NFR2.2.2")
+async def test_a_meta_of_the_wrong_form_is_refused_with_every_method(connect: Connect) -> None:
+    methods = {"ping": {}, "echo": {"value": 1}, "module.call": {"module": "0" * 64, "inputs": {}}, "shutdown": {}}
+    wrong = {
+        "session": [5, "", "x" * 257, "a\nb", ["s"]],
+        "tenant": [0, "", "\0"],
+        "idempotency_key": [1.5, "", "k" * 257],
+        "deadline_ms": [-1, 1.5, "1", True],
+        "stream": [1, "true"],
+        "credit": [-1, "1"],
+        "traceparent": [5],
+        "within": ["s", [1], [""]],
+    }
+    async with connect() as link:
+        await link.client.ready()
+        cases = [(name, value) for name, values in wrong.items() for value in values]
+        for method, params in methods.items():
+            for name, value in cases:
+                error = await error_of(link.client.request(method, params, **{name: value}))
+                assert (error.kind, f"_meta.{name}" in error.message) == ("invalid_request", True)
+                assert len(error.message) < 300
+        assert await link.client.request("echo", {"value": 1}, session="s", colour="red") == {"value": 1}
+
+
 @pytest.mark.req("NFR2.2.1")
 async def test_errors_of_programs_arrive_as_they_are_and_defects_keep_their_text(connect: Connect) -> None:
     async with connect() as link:

@@ -11,6 +11,7 @@ defmodule DSPex.Protocol.Connection do
 
   alias DSPex.Error
   alias DSPex.Protocol.Message
+  alias DSPex.Protocol.Meta
   alias DSPex.Wire.Frame
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Payload
@@ -237,11 +238,27 @@ defmodule DSPex.Protocol.Connection do
        do: {{:tool_cancel, id}, connection}
 
   defp message({:notification, method, params}, _body, connection), do: {{:notification, method, params}, connection}
-  defp message({:request, id, "tool/call", params}, _body, connection), do: tool_call(id, params, connection)
+
+  # The call in flight is not disturbed: the id of the answer is none's.
+  defp message({:request, id, "tool/call", _params}, _body, connection) when is_map_key(connection.tool_calls, id) do
+    error = Error.new(:invalid_request, "the id #{id} of tool/call is in flight already", details: %{"id" => id})
+    {{:send, refuse(connection, nil, error)}, connection}
+  end
+
+  defp message({:request, id, "tool/call", params}, _body, connection) do
+    case Meta.problem(params) do
+      nil -> tool_call(id, params, connection)
+      text -> {{:send, refuse(connection, id, Error.new(:invalid_request, text))}, connection}
+    end
+  end
 
   defp message({:request, id, method, _params}, _body, connection) do
     {{:send, refuse(connection, id, Error.new(:not_found, "a client has no method #{inspect(method)}"))}, connection}
   end
+
+  # A request that cannot be understood, for it has an id of the worker's to be answered under.
+  defp message({:invalid, id, error}, _body, connection) when is_integer(id),
+    do: {{:send, refuse(connection, id, error)}, connection}
 
   defp message({:invalid, _id, error}, _body, connection), do: report(connection, error)
 
