@@ -24,7 +24,7 @@ WORKERS, LANES, CALLS, ROUNDS = 2, 64, 10, 12
 async def connect(stack: AsyncExitStack, store: str) -> BridgeClient:
     client = BridgeClient()
     arguments = ("-m", "python_bridge", "worker", "--lm=offline/extractive", f"--store=sqlite:///{store}")
-    await stack.enter_async_context(python_process(client, *arguments))
+    await stack.enter_async_context(python_process(client, *arguments, patience_s=600))
     await client.ready()
     return client
 

@@ -25,11 +25,12 @@ class Reader:
         self._slow: DriverConnection | None = None
         self._closed = False
 
-    async def run(self, operation: Callable[[Transaction], T], *, heavy: bool = False) -> T:
+    async def run(self, operation: Callable[[Transaction], T], *, heavy: bool = False, single: bool = False) -> T:
         """Return what `operation` reads.
 
         Args:
             heavy: it reads much, so it runs in the thread.
+            single: it is one statement, which is a transaction of its own.
 
         Raises:
             BridgeError: what the operation raised; `unavailable` for a store that can't be read.
@@ -41,7 +42,7 @@ class Reader:
         while True:
             try:
                 if self._database.is_sqlite and not heavy:
-                    return self._in_loop(operation)
+                    return self._in_loop(operation, single=single)
                 return await loop.run_in_executor(self._executor, self._in_thread, operation)
             except BridgeError:
                 raise
@@ -62,8 +63,10 @@ class Reader:
         await self.in_thread(self._drop)
         self._executor.shutdown(wait=False)
 
-    def _in_loop(self, operation: Callable[[Transaction], T]) -> T:
+    def _in_loop(self, operation: Callable[[Transaction], T], *, single: bool) -> T:
         connection = self._quick = self._quick or self._database.connect()
+        if single:
+            return operation(self._database.transaction(connection))
         return self._snapshot(connection, operation)
 
     def _in_thread(self, operation: Callable[[Transaction], T]) -> T:

@@ -27,6 +27,7 @@ _CHANGED = {
 _UNCHANGED = sa.and_(_THIS, sessions.c.epoch == _p("epoch"), sessions.c.version == _p("version"))
 
 SELECT_SESSION = sa.select(sessions).where(_THIS, _ALIVE)
+SESSION_IS_AT = sa.select(_ONE).select_from(sessions).where(_UNCHANGED, _ALIVE)
 CLAIM_SESSION = (
     sa.update(sessions)
     .where(_THIS, _ALIVE)

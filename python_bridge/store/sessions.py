@@ -70,7 +70,13 @@ class SessionStore:
 
     async def get(self, tenant: str, session: str, now: int) -> SessionRow | None:
         """Return the row of a session that is alive, without taking it over."""
-        return await self._store.read(lambda tx: _get(tx, tenant, session, now))
+        return await self._store.read(lambda tx: _get(tx, tenant, session, now), single=True)
+
+    async def is_at(self, tenant: str, session: str, now: int, *, epoch: int, version: int) -> bool:
+        """Whether a session is alive and as whoever asks knows it."""
+        values = {"p_tenant": tenant, "p_id": session, "p_now": now, "p_epoch": epoch, "p_version": version}
+        found = await self._store.read(lambda tx: tx.run(sql.SESSION_IS_AT, values).fetchone(), single=True)
+        return found is not None
 
     async def page(self, tenant: str, *, after: str, limit: int, now: int) -> list[SessionRow]:
         """Return the tenant's living sessions whose id follows `after`, by id."""
@@ -107,7 +113,7 @@ class SessionStore:
     async def answer(self, tenant: str, session: str, key: str, now: int) -> AnswerRow | None:
         """Return the answer that an idempotency key has, while it holds."""
         values = {"p_tenant": tenant, "p_id": session, "p_key": key, "p_now": now}
-        found = await self._store.read(lambda tx: tx.run(sql.SELECT_ANSWER, values).fetchone())
+        found = await self._store.read(lambda tx: tx.run(sql.SELECT_ANSWER, values).fetchone(), single=True)
         return None if found is None else AnswerRow(*found)
 
     async def remember(self, tenant: str, answer: AnswerRow, now: int) -> AnswerRow | None:

@@ -50,9 +50,9 @@ class Store:
         """Run a change in a transaction; see `Committer.submit`."""
         return await self._committer.submit(operation, heavy=heavy)
 
-    async def read(self, operation: Callable[[Transaction], T], *, heavy: bool = False) -> T:
+    async def read(self, operation: Callable[[Transaction], T], *, heavy: bool = False, single: bool = False) -> T:
         """Run a read; see `Reader.run`."""
-        return await self._reader.run(operation, heavy=heavy)
+        return await self._reader.run(operation, heavy=heavy, single=single)
 
     async def close(self) -> None:
         """Finish what was begun and close all connections."""

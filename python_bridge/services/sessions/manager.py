@@ -21,7 +21,7 @@ from python_bridge.store.rows import MAX_DIGESTS, AnswerRow, SessionRow
 if TYPE_CHECKING:  # SQLAlchemy comes with it, which a worker without sessions does not need
     from python_bridge.store.sessions import SessionStore
 
-_TRUSTED_MS = 250  # a session is asked after before a call when it was idle for longer
+_TRUSTED_MS = 1_000  # a session is asked after before a call when it was idle for longer
 _PURE_TRIES = 5
 Work = Callable[[SessionState], Awaitable[tuple[SessionState, Any]]]
 """Takes a session and gives it changed, with the result of the call."""
@@ -173,8 +173,7 @@ class SessionManager:
             return False
         if now - state.updated_at < _TRUSTED_MS:
             return True
-        row = await self._store.get(state.tenant, state.id, now)
-        return row is not None and (row.epoch, row.version) == (owned.epoch, owned.version)
+        return await self._store.is_at(state.tenant, state.id, now, epoch=owned.epoch, version=owned.version)
 
     async def _find_answer(self, ref: Ref, owned: Owned) -> AnswerRow | None:
         key, now = ref.idempotency_key or "", self.clock.now()

@@ -37,8 +37,15 @@ class Usage:
 
     def to_map(self) -> dict[str, Any]:
         """Return the sums as data."""
-        counts = {name: getattr(self, name) for name in ("calls", "lm_calls", *_COUNTS, "cost")}
-        return {**counts, "by_model": {model: dict(counts) for model, counts in self.by_model.items()}}
+        return {
+            "calls": self.calls,
+            "lm_calls": self.lm_calls,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+            "cost": self.cost,
+            "by_model": {model: dict(counts) for model, counts in self.by_model.items()},
+        }
 
     @classmethod
     def from_map(cls, values: Mapping[str, Any]) -> "Usage":
