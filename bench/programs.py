@@ -48,7 +48,8 @@ PROGRAMS = (
     Program(("P8",), (PYTHON, "bench/fork.py")),
     Program(("start",), (PYTHON, "bench/start.py")),
     Program(("P15",), (PYTHON, "-m", "bench.grpc_calls")),
-    Program(("P16",), (PYTHON, "bench/sessions.py")),
+    Program(("P9",), (PYTHON, "bench/durability.py")),
+    Program(("P16",), (PYTHON, "bench/sessions.py"), timeout=600.0),
     Program(("P3", "P6", "P12"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
 )
 

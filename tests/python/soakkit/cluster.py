@@ -130,17 +130,26 @@ class Cluster:
             await self._lose_fork_server()
             return kind
         slot = victims[turn % len(victims)]
-        member = await slot.member()
-        if kind != "STOP":
-            slot.refill()
-        with suppress(ProcessLookupError):
-            os.kill(member.pid, getattr(signal, f"SIG{kind}"))
-            if kind == "STOP":
-                await asyncio.sleep(_STOPPED_S)
-                os.kill(member.pid, signal.SIGCONT)
-        if kind != "STOP":
-            await member.client.closed
+        if kind == "STOP":
+            await self._stop_for_a_moment(slot)
+        else:
+            await self.end(slot, getattr(signal, f"SIG{kind}"))
         return kind
+
+    async def end(self, slot: Slot, signum: int) -> None:
+        """Send a signal that ends the worker in a place, which gets another one; wait until the first is gone."""
+        member = await slot.member()
+        slot.refill()
+        with suppress(ProcessLookupError):
+            os.kill(member.pid, signum)
+        await member.client.closed
+
+    async def _stop_for_a_moment(self, slot: Slot) -> None:
+        member = await slot.member()
+        with suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGSTOP)
+            await asyncio.sleep(_STOPPED_S)
+            os.kill(member.pid, signal.SIGCONT)
 
     async def _lose_fork_server(self) -> None:
         nest, victims = self._nests[1], self.slots[1:]
