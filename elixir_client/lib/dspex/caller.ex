@@ -22,6 +22,11 @@ defmodule DSPex.Caller do
   @timeout 60_000
   @call_options ~w(instance pool timeout lm adapter config session tenant idempotency_key traceparent implementation encoding
                    cache execution owner bound)a
+  @meta [
+    session: "session",
+    tenant: "tenant",
+    idempotency_key: "idempotency_key"
+  ]
   @default_instance :"Elixir.DSPex"
   @credit 32
 
@@ -58,13 +63,11 @@ defmodule DSPex.Caller do
   @doc "See `DSPex.request/3`."
   @spec request(String.t(), map | [{String.t(), term}], keyword) :: {:ok, term} | {:error, Error.t()}
   def request(method, params, options) do
-    {maps, options} = Keyword.pop(options, :maps, :plain)
-    {index, options} = Keyword.pop(options, :worker)
-
-    with {:ok, table, options} <- request_options(options),
-         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), Keyword.put(options, :index, index)),
+    with {:ok, table, request} <- request_options(options, [:maps, :worker]),
+         request = [{:index, Keyword.get(options, :worker)} | request],
+         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), request),
          {{:ok, result}, _exchange} <- Exchange.call(exchange) do
-      {:ok, if(maps == :ordered, do: result, else: DSPex.Ordered.plain(result))}
+      {:ok, if(Keyword.get(options, :maps) == :ordered, do: result, else: DSPex.Ordered.plain(result))}
     else
       {{:error, error}, _exchange} -> {:error, error}
       {:error, error} -> {:error, error}
@@ -228,14 +231,14 @@ defmodule DSPex.Caller do
     [{"execution", wire}]
   end
 
-  defp request_options(options) do
-    unknown = Keyword.keys(options) -- @call_options
+  defp request_options(options, more \\ []) do
+    unknown = Enum.find(options, fn {name, _value} -> name not in @call_options and name not in more end)
     timeout = Keyword.get(options, :timeout, @timeout)
 
     cond do
-      unknown != [] ->
+      unknown != nil ->
         text =
-          "unknown option #{hd(unknown)} of the call; known are #{Enum.join(@call_options -- [:owner, :bound], ", ")}"
+          "unknown option #{elem(unknown, 0)} of the call; known are #{Enum.join(@call_options -- [:owner, :bound], ", ")}"
 
         {:error, Error.new(:invalid_input, text)}
 
@@ -243,11 +246,12 @@ defmodule DSPex.Caller do
         {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
 
       true ->
-        with {:ok, _wire} <- Execution.to_wire(options[:execution] || []),
+        with {:ok, _wire} <- Execution.to_wire(Keyword.get(options, :execution) || []),
              {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
-          meta = for name <- ~w(session tenant idempotency_key)a, do: {Atom.to_string(name), options[name]}
+          meta = for {name, text} <- @meta, value = Keyword.get(options, name), do: {text, value}
           meta = [{"traceparent", Trace.traceparent(options)} | meta]
-          {:ok, table, [meta: meta, timeout: timeout] ++ Keyword.take(options, [:pool, :encoding, :owner, :bound])}
+          passed = for {name, _value} = option <- options, name in [:pool, :encoding, :owner, :bound], do: option
+          {:ok, table, [{:meta, meta}, {:timeout, timeout} | passed]}
         end
     end
   end

@@ -74,16 +74,8 @@ defmodule DSPex.Exchange do
     pool = Keyword.get(options, :pool) || hd(:ets.lookup_element(table, :pools, 2))
 
     with {:ok, row} <- pool_row(table, pool),
-         {:ok, payload} <- Payload.encode(options[:encoding] || row.options[:encoding], params, limits(row.options)) do
-      exchange = %__MODULE__{table: table, pool: pool, row: row, method: method, payload: payload}
-      {:ok, put_options(exchange, options)}
-    end
-  end
-
-  defp limits(options) do
-    case options[:attachment_bytes] do
-      nil -> %Limits{}
-      bytes -> %Limits{attach: bytes}
+         {:ok, payload} <- Payload.encode(Keyword.get(options, :encoding) || row.encoding, params, row.limits) do
+      {:ok, made(%{table: table, pool: pool, row: row, method: method, payload: payload}, options)}
     end
   end
 
@@ -161,7 +153,7 @@ defmodule DSPex.Exchange do
   def affinity(options) do
     case List.keyfind(Keyword.get(options, :meta, []), "session", 0) do
       {"session", id} when id != nil -> {tenant(options[:meta]), id}
-      _none -> options[:affinity]
+      _none -> Keyword.get(options, :affinity)
     end
   end
 
@@ -174,28 +166,31 @@ defmodule DSPex.Exchange do
   def left(:infinity), do: :infinity
   def left(deadline), do: max(0, deadline - now())
 
-  defp put_options(exchange, options) do
+  defp made(%{table: table} = known, options) do
     timeout = Keyword.get(options, :timeout, :infinity)
     meta = for {_name, value} = pair <- Keyword.get(options, :meta, []), value != nil, do: pair
-    owner = if pid = options[:owner], do: Process.monitor(pid)
-    within? = List.keymember?(meta, "session", 0) or options[:within?] == true
-    meta = if within?, do: [{"within", ToolProcesses.within(exchange.table)} | meta], else: meta
+    owner = if pid = Keyword.get(options, :owner), do: Process.monitor(pid)
+    within? = List.keymember?(meta, "session", 0) or Keyword.get(options, :within?) == true
 
-    %{
-      exchange
-      | deadline: if(timeout == :infinity, do: :infinity, else: now() + timeout),
-        meta: meta,
-        repeatable?: List.keymember?(meta, "idempotency_key", 0),
-        options: options |> Keyword.take([:tools, :credit]) |> Map.new(),
-        owner: owner,
-        index: options[:index],
-        bound: options[:bound],
-        affinity: affinity(options)
+    %__MODULE__{
+      table: table,
+      pool: known.pool,
+      row: known.row,
+      method: known.method,
+      payload: known.payload,
+      deadline: if(timeout == :infinity, do: :infinity, else: now() + timeout),
+      meta: if(within?, do: [{"within", ToolProcesses.within(table)} | meta], else: meta),
+      repeatable?: List.keymember?(meta, "idempotency_key", 0),
+      options: for({name, value} <- options, name in [:tools, :credit], into: %{}, do: {name, value}),
+      owner: owner,
+      index: Keyword.get(options, :index),
+      bound: Keyword.get(options, :bound),
+      affinity: affinity(options)
     }
   end
 
   defp pool_row(table, pool) do
-    case Pool.fetch(table, pool) do
+    case Pool.front(table, pool) do
       {:ok, row} ->
         {:ok, row}
 
@@ -292,16 +287,16 @@ defmodule DSPex.Exchange do
   end
 
   defp send_to(exchange, index) do
-    case :ets.lookup(exchange.table, {:worker, exchange.pool, index}) do
-      [{_key, worker, row}] ->
+    case Worker.Place.owner(exchange.table, exchange.pool, index) do
+      {worker, generation} ->
         ref = :erlang.monitor(:process, worker, alias: :demonitor)
         id = DSPex.Instance.next_id(exchange.table)
         body = Message.request(id, exchange.method, exchange.payload, meta(exchange))
-        Worker.request(worker, id, {self(), ref}, Frame.encode(body), exchange.options)
-        place = %Pool.Place{index: index, owner: worker, generation: row.generation}
+        Worker.request(worker, id, {self(), ref}, Frame.flat(body), exchange.options)
+        place = %Pool.Place{index: index, owner: worker, generation: generation}
         {:ok, %{exchange | worker: worker, id: id, ref: ref, at: index, place: place, prefer: nil}}
 
-      [] ->
+      nil ->
         Queue.give_back(exchange.row.queue, exchange.row.slots, index)
         {:error, Error.new(:unavailable, "pool #{exchange.pool} has no worker #{index}")}
     end
@@ -318,9 +313,9 @@ defmodule DSPex.Exchange do
   defp answered({:error, %Error{reason: :overloaded} = error}, exchange), do: again(exchange, error, leaving?(exchange))
   defp answered(outcome, exchange), do: {:answer, outcome, exchange}
 
-  defp leaving?(%{table: table, pool: pool, at: at, worker: worker}) do
+  defp leaving?(%{table: table, pool: pool, at: at, place: %{owner: owner, generation: generation}}) do
     case :ets.lookup(table, {:worker, pool, at}) do
-      [{_key, ^worker, row}] -> row.state == :draining
+      [{_key, ^owner, %{generation: ^generation} = row}] -> row.state == :draining
       _successor_or_none -> true
     end
   end

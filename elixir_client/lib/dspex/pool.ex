@@ -21,6 +21,7 @@ defmodule DSPex.Pool do
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
   alias DSPex.Telemetry
+  alias DSPex.Wire.Limits
   alias DSPex.Worker
   alias DSPex.Worker.ForkServer
   alias DSPex.Worker.StartMode
@@ -44,6 +45,16 @@ defmodule DSPex.Pool do
   def fetch(table, pool) do
     case :ets.lookup(table, {:pool, pool}) do
       [{_key, row}] -> {:ok, row}
+      [] -> :error
+    end
+  end
+
+  @doc "What every call needs to know of a pool: its counters, its queue, the encoding of its envelopes and their limits."
+  @spec front(:ets.table(), atom) ::
+          {:ok, %{slots: Slots.t(), queue: atom, encoding: atom, limits: Limits.t()}} | :error
+  def front(table, pool) do
+    case :ets.lookup(table, {:front, pool}) do
+      [{_key, front}] -> {:ok, front}
       [] -> :error
     end
   end
@@ -130,7 +141,8 @@ defmodule DSPex.Pool do
     own = %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers, resize: &resize/3}
     config = Map.merge(config, own)
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
-    :ets.insert(config.table, {{:pool, config.pool}, row})
+    front = %{slots: slots, queue: queue, encoding: config.encoding, limits: limits(config.options)}
+    :ets.insert(config.table, [{{:pool, config.pool}, row}, {{:front, config.pool}, front}])
 
     lm_file =
       if config.lms || config.embedders,
@@ -162,6 +174,13 @@ defmodule DSPex.Pool do
   end
 
   defp giver_name(config, kind), do: Module.concat([config.instance, kind, Macro.camelize(Atom.to_string(config.pool))])
+
+  defp limits(options) do
+    case options[:attachment_bytes] do
+      nil -> %Limits{}
+      bytes -> %Limits{attach: bytes}
+    end
+  end
 
   defp start_workers(supervisor, config, indexes) do
     for index <- indexes do

@@ -23,7 +23,7 @@ defmodule DSPex.Worker do
   alias DSPex.Policy.Backoff
   alias DSPex.Protocol.Connection
   alias DSPex.Transport.Socket
-  alias DSPex.Worker.Call
+  alias DSPex.Worker.Calls
   alias DSPex.Worker.Crash
   alias DSPex.Worker.Diagnosis
   alias DSPex.Worker.Ending
@@ -31,12 +31,19 @@ defmodule DSPex.Worker do
   alias DSPex.Worker.Launch
   alias DSPex.Worker.Notices
   alias DSPex.Worker.OsProcess
+  alias DSPex.Worker.Outgoing
   alias DSPex.Worker.Place
   alias DSPex.Worker.Tools
 
   require Logger
 
   @batch 64
+  # An owner makes much garbage and keeps little.
+  @heap_words 8_192
+
+  defguardp for_machine?(message)
+            when elem(message, 0) in [:timeout, :system, :"$gen_call", :"$gen_cast"] or
+                   (elem(message, 0) == :EXIT and is_pid(elem(message, 1)))
 
   defstruct [:config, :connection, :module, :transport, :started, :ready_at, :cause, :diagnosis] ++
               [
@@ -45,7 +52,6 @@ defmodule DSPex.Worker do
                 left?: false,
                 grace_until: nil,
                 generation: 0,
-                calls: %{},
                 tools: %Tools{},
                 out: [],
                 batched: 0,
@@ -60,7 +66,7 @@ defmodule DSPex.Worker do
 
   @doc "Starts the owner. `config` is made by the pool."
   @spec start_link(map) :: :gen_statem.start_ret()
-  def start_link(config), do: :gen_statem.start_link(__MODULE__, config, [])
+  def start_link(config), do: :gen_statem.start_link(__MODULE__, config, spawn_opt: [min_heap_size: @heap_words])
 
   @doc false
   def child_spec(config) do
@@ -138,9 +144,9 @@ defmodule DSPex.Worker do
   @impl :gen_statem
   def handle_event(type, content, state, data) do
     case event(type, content, state, data) do
-      {:next_state, next, data, actions} -> {:next_state, next, flush(data), actions}
-      {:keep, data} -> {:keep_state, flush(data)}
-      {:keep, data, actions} -> {:keep_state, flush(data), actions}
+      {:next_state, next, data, actions} -> {:next_state, next, Outgoing.flush(data), actions}
+      {:keep, data} -> {:keep_state, Outgoing.flush(data)}
+      {:keep, data, actions} -> {:keep_state, Outgoing.flush(data), actions}
       {:stop, data} -> {:stop, :normal, data}
     end
   end
@@ -154,21 +160,22 @@ defmodule DSPex.Worker do
   def terminate(reason, _state, data) do
     Crash.log(reason)
     Place.forget(data)
-    data |> fail_calls({:lost, Error.new(:worker_lost, "the pool was stopped")}) |> Ending.of_process()
+    data |> Calls.fail_all({:lost, Error.new(:worker_lost, "the pool was stopped")}) |> Ending.of_process()
   end
 
   # The path of every call comes first.
 
-  defp event(:info, {:request, id, from, frame, options}, :ready, data), do: accept(id, from, frame, options, data)
+  defp event(:info, {:request, id, from, frame, options}, :ready, data),
+    do: data |> Calls.accept(id, from, frame, options) |> accept_more(@batch - 1)
 
   defp event(:info, {:request, _id, from, _frame, _options}, state, data),
-    do: {:keep, refuse(data, from, not_ready(state, data))}
+    do: {:keep, Calls.refuse(data, from, not_ready(state, data))}
 
-  defp event(:info, {:cancel, id}, _state, data), do: {:keep, cancel_call(data, id)}
+  defp event(:info, {:cancel, id}, _state, data), do: {:keep, Calls.cancel(data, id)}
 
   defp event(:info, {:grant, id, n}, _state, %{connection: %{}} = data) do
     {frame, connection} = Connection.grant(data.connection, id, n)
-    {:keep, write(%{data | connection: connection}, frame)}
+    {:keep, Outgoing.write(%{data | connection: connection}, frame)}
   end
 
   defp event(:info, {:grant, _id, _n}, _state, data), do: {:keep, data}
@@ -209,105 +216,56 @@ defmodule DSPex.Worker do
 
   defp transport_event(message, state, data) do
     case data.module.handle(data.transport, message) do
-      {:data, bytes, transport} -> received(bytes, state, %{data | transport: transport, heard?: true})
+      {:data, bytes, transport} -> received(bytes, state, transport, data)
       {:closed, reason, transport} -> lost(%{data | transport: transport}, reason)
       {:ok, transport} -> {:keep, %{data | transport: transport}}
       :unknown -> other_event(message, state, data)
     end
   end
 
-  defp other_event({:DOWN, monitor, :process, _pid, _reason}, _state, data) when is_map_key(data.calls, monitor),
-    do: {:keep, cancel_call(data, data.calls[monitor])}
+  defp other_event({{:caller_down, id}, _monitor, :process, _pid, _reason}, _state, data),
+    do: {:keep, Calls.cancel(data, id)}
 
   defp other_event(message, _state, data) do
     case Tools.handle(data.tools, message) do
-      {id, outcome, tools} -> {:keep, tool_ended(id, outcome, %{data | tools: tools})}
+      {id, outcome, tools} -> {:keep, Calls.tool_ended(%{data | tools: tools}, id, outcome)}
       :unknown -> {:keep, data}
     end
   end
 
-  # Calls
+  # A round of the state machine costs as much as a request does: those that wait are taken in one. What stands between them
+  # keeps its turn.
+  defp accept_more(data, 0), do: {:keep, data}
 
-  defp accept(id, {pid, ref} = from, frame, options, data) do
-    cond do
-      not Connection.accepts?(data.connection, IO.iodata_length(frame) - 4) ->
-        text =
-          "the request has #{IO.iodata_length(frame) - 4} bytes, the worker accepts #{data.connection.peer_cap} (max_frame_bytes)"
+  defp accept_more(data, left) do
+    receive do
+      {:request, id, from, frame, options} ->
+        data |> Calls.accept(id, from, frame, options) |> accept_more(left - 1)
 
-        {:keep, refuse(data, from, Error.new(:limit_exceeded, text))}
-
-      data.module.backlog(data.transport) > data.config.max_backlog ->
-        text = "the worker does not read: #{data.module.backlog(data.transport)} bytes wait to be written to it"
-        {:keep, refuse(data, from, Error.new(:overloaded, text))}
-
-      true ->
-        monitor = Process.monitor(pid)
-        call = %Call{pid: pid, ref: ref, monitor: monitor, tools: Map.get(options, :tools, %{})}
-        connection = Connection.register(data.connection, id, call, options[:credit])
-        data = %{data | connection: connection, calls: Map.put(data.calls, monitor, id)}
-        {:keep, write(data, frame)}
+      message when not for_machine?(message) ->
+        {:keep, data, [{:next_event, :info, message}]}
+    after
+      0 -> {:keep, data}
     end
   end
-
-  defp refuse(data, {_pid, ref}, error) do
-    data = Place.release(data)
-    tell(ref, {:refused, error})
-    data
-  end
-
-  defp finish(data, call, message) do
-    Process.demonitor(call.monitor, [:flush])
-    # The place is free before the caller knows its answer: its next call must find it.
-    data = Place.release(%{data | calls: Map.delete(data.calls, call.monitor)})
-    tell(call.ref, message)
-    data
-  end
-
-  defp cancel_call(%{connection: nil} = data, _id), do: data
-
-  defp cancel_call(data, id) do
-    case data.connection.in_flight do
-      %{^id => {call, _credit}} ->
-        Process.demonitor(call.monitor, [:flush])
-        {frame, connection} = Connection.cancel(data.connection, id)
-        data = %{data | connection: connection, calls: Map.delete(data.calls, call.monitor)}
-        data |> stop_tools(id) |> write(frame) |> Place.release()
-
-      _done ->
-        data
-    end
-  end
-
-  defp fail_calls(%{connection: nil} = data, _outcome), do: data
-
-  defp fail_calls(data, outcome) do
-    data = Enum.reduce(data.connection.in_flight, data, fn {_id, {call, _}}, data -> finish(data, call, outcome) end)
-
-    %{
-      data
-      | tools: Tools.kill_request(data.tools, :all),
-        connection: %{data.connection | in_flight: %{}, tool_calls: %{}}
-    }
-  end
-
-  defp tell(ref, message), do: send(ref, {ref, message})
 
   # Bytes from the worker
 
-  defp received(bytes, state, data) do
+  defp received(bytes, state, transport, data) do
     {events, connection} = Connection.receive_bytes(data.connection, bytes)
-    react(events, state, %{data | connection: connection}, [])
+    react(events, state, %{data | connection: connection, transport: transport, heard?: true}, [])
   end
 
   defp react([], state, data, actions), do: {:next_state, state, data, actions}
 
   defp react([{:response, id, call, body} | rest], state, data, actions) do
-    data = if map_size(call.tools) > 0, do: stop_tools(data, id), else: data
-    react(rest, state, finish(data, call, {:answer, body}), actions)
+    data = if map_size(call.tools) > 0, do: Calls.stop_tools(data, id), else: data
+    Calls.finish(data, call, {:answer, body})
+    react(rest, state, data, actions)
   end
 
   defp react([{:event, _id, call, body} | rest], state, data, actions) do
-    tell(call.ref, {:event, body})
+    Calls.tell(call, {:event, body})
     react(rest, state, data, actions)
   end
 
@@ -327,9 +285,8 @@ defmodule DSPex.Worker do
 
   defp react([{:flood, id, call} | rest], state, data, actions) do
     error = Error.new(:protocol_error, "the worker sent more events than it was granted; the call was cancelled")
-    Process.demonitor(call.monitor, [:flush])
-    data = cancel_call(data, id)
-    tell(call.ref, {:lost, error})
+    data = Calls.cancel(data, id)
+    Calls.tell(call, {:lost, error})
     react(rest, state, data, actions)
   end
 
@@ -343,10 +300,12 @@ defmodule DSPex.Worker do
   defp react([{:tool_cancel, id} | rest], state, data, actions) do
     error = Error.new(:cancelled, "the worker cancelled the call of the tool")
     data = %{data | tools: Tools.kill(data.tools, id)}
-    react(rest, state, tool_ended(id, {:error, error}, data), actions)
+    react(rest, state, Calls.tool_ended(data, id, {:error, error}), actions)
   end
 
-  defp react([{:send, frame} | rest], state, data, actions), do: react(rest, state, write(data, frame), actions)
+  defp react([{:send, frame} | rest], state, data, actions),
+    do: react(rest, state, Outgoing.write(data, frame), actions)
+
   defp react([{:pong} | rest], state, data, actions), do: react(rest, state, data, actions)
 
   defp react([{:notification, "worker/draining", params} | rest], :ready, data, actions) do
@@ -371,26 +330,6 @@ defmodule DSPex.Worker do
 
   defp react([_other | rest], state, data, actions), do: react(rest, state, data, actions)
 
-  defp tool_ended(id, outcome, data) do
-    case {Connection.take_tool_call(data.connection, id), outcome} do
-      {{true, connection}, {:frame, frame}} ->
-        write(%{data | connection: connection}, frame)
-
-      {{true, connection}, {:error, error}} ->
-        frame = Connection.tool_frame(connection.encoding, connection.peer_cap, id, {:error, error})
-        write(%{data | connection: connection}, frame)
-
-      {{false, connection}, _outcome} ->
-        %{data | connection: connection}
-    end
-  end
-
-  defp stop_tools(data, request) do
-    calls = for {id, ^request} <- data.connection.tool_calls, do: id
-    tool_calls = Map.drop(data.connection.tool_calls, calls)
-    %{data | tools: Tools.kill_request(data.tools, request), connection: %{data.connection | tool_calls: tool_calls}}
-  end
-
   # Life of the process
 
   defp start(%{config: %{fork_server: server} = config} = data) when server != nil do
@@ -413,8 +352,10 @@ defmodule DSPex.Worker do
       {frame, connection} = Connection.initialize(connection, version: data.config.version, token: options[:token])
       now = System.monotonic_time()
       data = %{data | connection: connection, module: module, transport: transport, started: now, ready_at: nil}
-      data = %{data | tools: %Tools{}, calls: %{}, heard?: false, missed: 0}
-      {:next_state, :starting, write(data, frame), [{:state_timeout, data.config.handshake_timeout, :handshake}]}
+      data = %{data | tools: %Tools{}, heard?: false, missed: 0}
+
+      {:next_state, :starting, Outgoing.write(data, frame),
+       [{:state_timeout, data.config.handshake_timeout, :handshake}]}
     else
       {:error, error} -> retry_later(%{data | transport: nil}, error)
     end
@@ -458,7 +399,7 @@ defmodule DSPex.Worker do
   defp ping(data, missed) do
     {frame, connection} = Connection.ping(data.connection)
     data = %{data | connection: connection, missed: missed, heard?: false}
-    {:keep, write(data, frame), [ping_timer(data)]}
+    {:keep, Outgoing.write(data, frame), [ping_timer(data)]}
   end
 
   defp lost(data, %Error{} = error), do: ended(data, error)
@@ -478,22 +419,22 @@ defmodule DSPex.Worker do
           data.config,
           data.info,
           :down,
-          %{in_flight: map_size(data.calls), uptime_ms: milliseconds(data.ready_at)},
+          %{in_flight: Calls.count(data), uptime_ms: milliseconds(data.ready_at)},
           %{reason: text}
         )
 
     # Before the callers know: the next call of any of them must find the breaker as it is.
-    if data.calls != %{} and not data.left?, do: Breaker.failure(data.config.table, {:pool, data.config.pool}, text)
+    if Calls.count(data) > 0 and not data.left?, do: Breaker.failure(data.config.table, {:pool, data.config.pool}, text)
     OsProcess.kill(data.config.task_supervisor, data.module.os_pid(data.transport))
     data.module.close(data.transport)
-    data = fail_calls(data, Ending.outcome(data.grace_until, cause, text))
+    data = Calls.fail_all(data, Ending.outcome(data.grace_until, cause, text))
     retry_later(%{data | transport: nil, connection: nil, out: [], batched: 0}, cause)
   end
 
   defp drain(data) do
     {frame, connection} = Connection.shutdown(data.connection, data.config.drain_ms)
     data = Place.put(%{data | connection: connection}, :draining)
-    {:next_state, :draining, write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
+    {:next_state, :draining, Outgoing.write(data, frame), [{:state_timeout, data.config.drain_ms + 1_000, :drained}]}
   end
 
   # The process ends by itself. Its place goes to another owner, which starts a process at once; this one lives for the
@@ -501,7 +442,7 @@ defmodule DSPex.Worker do
   defp leave(data, params) do
     grace = with ms when is_integer(ms) and ms >= 0 <- params["grace_ms"], do: ms, else: (_none -> data.config.drain_ms)
     uptime = milliseconds(data.ready_at)
-    measurements = %{in_flight: map_size(data.calls), uptime_ms: uptime, grace_ms: grace}
+    measurements = %{in_flight: Calls.count(data), uptime_ms: uptime, grace_ms: grace}
     Notices.emit(data.config, data.info, :draining, measurements, %{reason: params["reason"]})
     data = Place.put(%{data | transport: Socket.expect_end(data.transport)}, :draining)
     successor = Map.merge(data.config, %{delay: Ending.delay(uptime), generation: data.generation})
@@ -571,25 +512,6 @@ defmodule DSPex.Worker do
 
   defp not_ready(_state, %{cause: %Error{} = cause}), do: cause
   defp not_ready(state, _data), do: Error.new(:unavailable, "the worker is #{state}")
-
-  # Frames
-
-  defp write(data, []), do: data
-  defp write(data, frame), do: %{data | out: [data.out | frame], batched: data.batched + 1}
-
-  # One write for all frames that the messages at hand have made: system calls are what a busy worker's owner pays for.
-  defp flush(%{batched: 0} = data), do: data
-
-  defp flush(%{batched: batched} = data) do
-    if batched >= @batch or Place.idle?() do
-      case data.module.send(data.transport, data.out) do
-        {:ok, transport} -> %{data | transport: transport, out: [], batched: 0}
-        {:error, :closed} -> %{data | out: [], batched: 0}
-      end
-    else
-      data
-    end
-  end
 
   defp milliseconds(since), do: System.convert_time_unit(System.monotonic_time() - since, :native, :millisecond)
 end

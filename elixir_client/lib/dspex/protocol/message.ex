@@ -123,7 +123,23 @@ defmodule DSPex.Protocol.Message do
       {:response, 7, {:ok, %{"a" => 1}}}
   """
   @spec decode(binary, Limits.t()) :: t
-  def decode(body, limits \\ %Limits{}) do
+  def decode(body, limits \\ %Limits{})
+
+  # What a worker sends most. What lies between the head and the last brace is one JSON value, or the body is read whole.
+  def decode(<<@response_head, rest::binary>> = body, limits) do
+    with {id, <<@result_member, rest::binary>>} when id <= @max_id <- digits(rest, 0),
+         size = byte_size(rest) - 1,
+         <<text::binary-size(size), ?}>> <- rest,
+         {:ok, result} <- Json.decode(text, limits, [], 1) do
+      {:response, id, {:ok, result}}
+    else
+      _otherwise -> decode_whole(body, limits)
+    end
+  end
+
+  def decode(body, limits), do: decode_whole(body, limits)
+
+  defp decode_whole(body, limits) do
     case value(body, limits) do
       {:ok, envelope} when is_map(envelope) -> envelope |> plain() |> classify()
       {:ok, _other} -> invalid(nil, :invalid_request, "the envelope is no map")

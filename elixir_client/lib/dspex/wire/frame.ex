@@ -9,6 +9,7 @@ defmodule DSPex.Wire.Frame do
 
   @default_cap 67_108_864
   @not_a_frame 536_870_912
+  @flat 16_384
 
   defstruct cap: @default_cap, state: :header, buffer: "", parts: [], have: 0, need: 0
 
@@ -44,6 +45,19 @@ defmodule DSPex.Wire.Frame do
   """
   @spec encode(iodata) :: iodata
   def encode(body), do: [<<IO.iodata_length(body)::32>> | body]
+
+  @doc """
+  Puts a body into a frame that is one binary, if it is small: that costs less to send to another process than its parts.
+
+      iex> DSPex.Wire.Frame.flat([?{, ?}])
+      <<0, 0, 0, 2, ?{, ?}>>
+  """
+  @spec flat(iodata) :: iodata
+  def flat(body) do
+    length = IO.iodata_length(body)
+    frame = [<<length::32>> | body]
+    if length <= @flat, do: IO.iodata_to_binary(frame), else: frame
+  end
 
   @doc """
   Reads the next bytes of the stream.

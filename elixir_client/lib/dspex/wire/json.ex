@@ -54,20 +54,21 @@ defmodule DSPex.Wire.Json do
   defdelegate encode_members(pairs, limits), to: Writer
 
   @doc """
-  Reads a value; `parts` are the attachments that it may point to.
+  Reads a value; `parts` are the attachments that it may point to, and `level` is how many levels it lies below the body's
+  own map.
 
       iex> DSPex.Wire.Json.decode(~s({"a":[1.0,{"$type":"bytes","base64":"AAE="}]}))
       {:ok, %{"a" => [1.0, %DSPex.Bytes{data: <<0, 1>>}]}}
   """
-  @spec decode(binary, Limits.t(), [binary]) :: {:ok, term} | {:error, DSPex.Error.t()}
-  def decode(text, limits \\ %Limits{}, parts \\ []) do
-    if Digits.bounded?(text), do: read(text, limits, parts), else: {:error, Values.error(Digits.refusal())}
+  @spec decode(binary, Limits.t(), [binary], non_neg_integer) :: {:ok, term} | {:error, DSPex.Error.t()}
+  def decode(text, limits \\ %Limits{}, parts \\ [], level \\ 0) do
+    if Digits.bounded?(text), do: read(text, limits, parts, level), else: {:error, Values.error(Digits.refusal())}
   end
 
-  defp read(text, limits, parts) do
+  defp read(text, limits, parts, level) do
     case library().decode(text) do
       {:ok, raw} ->
-        Reader.value(raw, limits, parts)
+        Reader.value(raw, limits, parts, level)
 
       {:error, problem} ->
         {:error, DSPex.Error.new(:protocol_error, "the JSON cannot be read: #{String.slice(problem, 0, 200)}")}

@@ -5,6 +5,7 @@ defmodule DSPex.Worker.Place do
 
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
+  alias DSPex.Worker.Calls
 
   @doc "Whether another owner that lives has the place, and does not leave it."
   def taken?(config) do
@@ -36,24 +37,29 @@ defmodule DSPex.Worker.Place do
     }
 
     Slots.put_state(config.slots, config.index, state)
-    :ets.insert(config.table, {row_key(config), self(), row})
+    :ets.insert(config.table, [{row_key(config), self(), row}, {owner_key(config), self(), data.generation}])
     data
+  end
+
+  # A row of its own, for each call copies it.
+  @doc "Who owns a worker, and which of its processes in turn that is; nil when there is none."
+  def owner(table, pool, index) do
+    case :ets.lookup(table, {:owner, pool, index}) do
+      [{_key, owner, generation}] -> {owner, generation}
+      [] -> nil
+    end
   end
 
   @doc "Gives the place of one call back, and tells those who wait."
-  def release(%{left?: true} = data), do: data
-
-  def release(%{config: %{slots: slots, index: index, queue: queue}} = data) do
-    Queue.give_back(queue, slots, index)
-    data
-  end
+  def release(%{left?: true}), do: :ok
+  def release(%{config: %{slots: slots, index: index, queue: queue}}), do: Queue.give_back(queue, slots, index)
 
   # A caller that was killed between its checkout and its request leaves a place taken.
   @doc "Sets the load right, when there is nothing in flight and nothing on its way, and tells those who wait."
   def settle(%{left?: true}), do: :ok
 
   def settle(%{config: config} = data) do
-    if data.calls == %{} and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?() do
+    if Calls.count(data) == 0 and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?() do
       Slots.put_load(config.slots, config.index, 0)
       Queue.wake(config.queue, config.slots)
     end
@@ -68,11 +74,13 @@ defmodule DSPex.Worker.Place do
   def forget(%{config: config}) do
     Slots.put_state(config.slots, config.index, :absent)
     :ets.match_delete(config.table, {row_key(config), self(), :_})
+    :ets.match_delete(config.table, {owner_key(config), self(), :_})
     send(config.queue, :changed)
   rescue
     # The table ends with the instance, the queue's name with the pool.
     ArgumentError -> :ok
   end
 
+  defp owner_key(config), do: {:owner, config.pool, config.index}
   defp row_key(config), do: {:worker, config.pool, config.index}
 end

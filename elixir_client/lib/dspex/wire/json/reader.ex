@@ -6,9 +6,10 @@ defmodule DSPex.Wire.Json.Reader do
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Values
 
-  @spec value(DSPex.Wire.Json.Library.raw(), Limits.t(), [binary]) :: {:ok, term} | {:error, DSPex.Error.t()}
-  def value(raw, limits, parts) do
-    {:ok, read(raw, 0, {limits, List.to_tuple(parts)})}
+  @spec value(DSPex.Wire.Json.Library.raw(), Limits.t(), [binary], non_neg_integer) ::
+          {:ok, term} | {:error, DSPex.Error.t()}
+  def value(raw, limits, parts, level \\ 0) do
+    {:ok, read(raw, level, {limits, List.to_tuple(parts)})}
   catch
     {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
   end
