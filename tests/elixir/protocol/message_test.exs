@@ -139,4 +139,45 @@ defmodule DSPex.Protocol.MessageTest do
     assert id == expected["id"]
     assert is_struct(error, Error)
   end
+
+  @tag req: "OWN-7"
+  test "a response reads the same by the short way and by the long one, which a blank behind it takes" do
+    deep = fn levels -> String.duplicate("[", levels) <> String.duplicate("]", levels) end
+
+    for result <-
+          ~w({} null 1 -0.5 "a" [] [1,{"a":{"b":[2]}}] {"$type":"bytes","base64":"AAE="} {"$type":"what"} {"a":1,"a":2}) ++
+            [
+              " {} ",
+              "",
+              "{",
+              "}",
+              "{}}",
+              "{},{}",
+              ~s({},"error":{}),
+              ~s({},"result":{}),
+              ~s({},"method":"x"),
+              "nul",
+              "1 2"
+            ] ++
+            [~s({},"more":1), deep.(62), deep.(63), deep.(64), String.duplicate("9", 5_000), ~s("\xFF")],
+        limits <- [%Limits{}, %Limits{maps: :ordered}, %Limits{items: 1}, %Limits{items: 3}] do
+      usual = ~s({"jsonrpc":"2.0","id":7,"result":#{result}})
+      assert told(Message.decode(usual, limits)) == told(Message.decode(usual <> " ", limits))
+    end
+  end
+
+  # Where the text breaks off, a blank more moves the place that the message names.
+  defp told({:invalid, id, error}), do: {:invalid, id, error.reason, String.replace(error.message, ~r/\d+$/, "")}
+  defp told(message), do: message
+
+  @tag req: "OWN-7"
+  test "the id of a response is bounded on the short way too" do
+    assert {:response, 9_007_199_254_740_991, {:ok, %{}}} =
+             Message.decode(~s({"jsonrpc":"2.0","id":9007199254740991,"result":{}}))
+
+    assert {:invalid, nil, %Error{reason: :invalid_request}} =
+             Message.decode(~s({"jsonrpc":"2.0","id":9007199254740992,"result":{}}))
+
+    assert {:invalid, nil, %Error{}} = Message.decode(~s({"jsonrpc":"2.0","id":,"result":{}}))
+  end
 end

@@ -126,7 +126,10 @@ defmodule DSPex.Protocol.Message do
   def decode(body, limits \\ %Limits{})
 
   # What a worker sends most. What lies between the head and the last brace is one JSON value, or the body is read whole.
-  def decode(<<@response_head, rest::binary>> = body, limits) do
+  def decode(<<@response_head, first, _rest::binary>> = body, %{items: items} = limits)
+      when first in ?1..?9 and items >= 3 do
+    <<@response_head, rest::binary>> = body
+
     with {id, <<@result_member, rest::binary>>} when id <= @max_id <- digits(rest, 0),
          size = byte_size(rest) - 1,
          <<text::binary-size(size), ?}>> <- rest,
