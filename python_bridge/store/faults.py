@@ -43,7 +43,7 @@ def locked(waited_s: float) -> BridgeError:
         "unavailable",
         f"the store stayed locked by another process for {waited_s:g} s; nothing was changed, repeat the call",
         retry_after=RETRY_AFTER_S,
-        details={"limit": "lock_timeout_s"},
+        details={"limit": "store_lock_ms"},
     )
 
 

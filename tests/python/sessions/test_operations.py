@@ -143,6 +143,20 @@ async def test_failed_cancelled_and_late_calls_leave_the_session_as_it_was(clien
     assert after["usage"] == before["usage"]
 
 
+@pytest.mark.req("OWN-1", "FR2.3.3")
+async def test_a_client_that_goes_in_mid_call_leaves_the_session_as_it_was_and_free(workers: Workers) -> None:
+    gone, other = await workers.client(), await workers.client()
+    await gone.request("session.open", {"session": "s"})
+    gone.send("call", {"program": PROGRAM, "inputs": {"script": [{"stall": True}]}}, session="s")
+    waiting = gone.send("session.append", {"session": "s", "entries": [{"q": "of the one that went"}]})
+    while (await gone.request("worker/status"))["in_flight"] != 2:
+        pass
+    gone.close()
+    assert (await refused(gone.response(waiting))).kind == "worker_lost"
+    assert (await other.request("session.append", {"session": "s", "entries": [{"q": 1}]}))["entries"] == 1
+    assert (await other.request("session.describe", {"session": "s"}))["usage"]["calls"] == 0
+
+
 @pytest.mark.req("OWN-1")
 async def test_work_that_pays_no_heed_to_its_cancellation_changes_nothing_either(client: BridgeClient) -> None:
     await client.request("session.open", {"session": "s"})
