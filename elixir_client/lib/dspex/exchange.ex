@@ -249,7 +249,7 @@ defmodule DSPex.Exchange do
         receive do
           {^ref, {:granted, index}} ->
             forget(ref)
-            metadata = %{instance: row.config.instance, pool: exchange.pool}
+            metadata = %{instance: row.instance, pool: exchange.pool}
             Telemetry.execute([:dspex, :pool, :checkout], %{waited: System.monotonic_time() - started}, metadata)
             {:ok, index}
 

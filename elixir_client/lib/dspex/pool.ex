@@ -141,7 +141,15 @@ defmodule DSPex.Pool do
     own = %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers, resize: &resize/3}
     config = Map.merge(config, own)
     row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
-    front = %{slots: slots, queue: queue, encoding: config.encoding, limits: limits(config.options)}
+
+    front = %{
+      slots: slots,
+      queue: queue,
+      encoding: config.encoding,
+      limits: limits(config.options),
+      instance: config.instance
+    }
+
     :ets.insert(config.table, [{{:pool, config.pool}, row}, {{:front, config.pool}, front}])
 
     lm_file =
