@@ -173,12 +173,12 @@ defmodule DSPex.WorkerTest do
 
   @tag req: ["NFR2.1.1", "NFR2.2.2"]
   test "a worker that never answers initialize, or never gets ready, is tried again, and the cause is told" do
-    for {name, fault, text} <- [
-          {:Mute, fn _link, _id, _params -> :ok end, "initialize in time"},
-          {:Unready, fn link, id, _params -> Peer.initialized(link, id) end, "become ready in time"}
+    for {name, fault, limit, text} <- [
+          {:Mute, fn _link, _id, _params -> :ok end, :handshake_timeout, "initialize in time"},
+          {:Unready, fn link, id, _params -> Peer.initialized(link, id) end, :ready_timeout, "become ready in time"}
         ] do
       name = Module.concat(__MODULE__, name)
-      instance = Peer.start_instance(name, %{"initialize" => fault}, handshake_timeout: 30, ready_timeout: 30)
+      instance = Peer.start_instance(name, %{"initialize" => fault}, [{limit, 30}])
 
       assert {:error, %Error{reason: :unavailable, message: message}} =
                DSPex.call(@program, @inputs, instance: instance)
