@@ -10,7 +10,7 @@ import dspy
 from python_bridge.engine.adapters import adapter as adapter_named
 from python_bridge.engine.embedders.registry import EmbedderRegistry
 from python_bridge.engine.failures import to_bridge_error
-from python_bridge.engine.interface import CallContext, CallResult
+from python_bridge.engine.interface import CallContext, CallResult, Spending
 from python_bridge.engine.lms.registry import LmRegistry
 from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.outputs import as_text, prediction_completions, prediction_outputs, to_plain
@@ -56,15 +56,20 @@ async def run(
     if context.instruments is not None:
         scope.usage = settings["usage_tracker"] = context.instruments.usage
         settings |= context.instruments.settings()
+    spending = context.spending or Spending()
+    spending.follow(scope.usage)
     token = enter_scope(scope)
     try:
         with dspy.context(**settings):
             prediction = await _invoke(runner, built, module, inputs)
         return await _result(built, prediction, scope, lm, adapter)
-    except BridgeError:
+    except BridgeError as error:
+        error.details = {**error.details, **spending.told()}
         raise
-    except Exception as error:
-        raise to_bridge_error(error) from error
+    except Exception as raised:
+        error = to_bridge_error(raised)
+        error.details = {**error.details, **spending.told()}
+        raise error from raised
     finally:
         scope.end()
         leave_scope(token)

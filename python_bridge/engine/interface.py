@@ -35,6 +35,37 @@ class CallOptions:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
+class Tokens(Protocol):
+    """Counts what one call of a program spends."""
+
+    lm_calls: int
+    cost: float | None
+
+    def to_map(self) -> dict[str, Any]:
+        """Return the usage of `proto/PROTOCOL.md`, section 8."""
+        ...
+
+
+class Spending:
+    """What a call has spent so far, for whoever ends it: an error tells it as an answer does."""
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: Tokens | None = None
+
+    def follow(self, tokens: Tokens) -> None:
+        """The engine counts the call with these."""
+        self._tokens = tokens
+
+    def told(self) -> dict[str, Any]:
+        """Return `usage` and `cost` as members of an error's details; none when no LM was paid."""
+        tokens = self._tokens
+        if tokens is None or not tokens.lm_calls:
+            return {}
+        return {"usage": tokens.to_map(), "cost": tokens.cost}
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """Who calls, and the ways back to the caller.
@@ -46,6 +77,7 @@ class CallContext:
         tenant: caches are kept apart by it.
         deadline: loop time (seconds) after which the work is stopped by the dispatcher; engines may pass it on.
         observe: set when somebody wants to know of the LM calls. Call it in the loop's thread.
+        spending: set by who wants to know what the call spends even when it fails; the engine lets it follow.
         instruments: set when the call is to be metered or its steps recorded (`python_bridge.engine.instruments`).
         session: the session that the call came in.
     """
@@ -59,6 +91,7 @@ class CallContext:
     observe: Observe | None = None
     instruments: Any = None
     session: str | None = None
+    spending: Spending | None = None
 
 
 @dataclass(slots=True)
@@ -233,5 +266,6 @@ __all__ = [
     "MetricChoice",
     "Observe",
     "Progress",
+    "Spending",
     "ToolCaller",
 ]

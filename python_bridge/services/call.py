@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from python_bridge.engine.interface import Spending
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.messages import Request
 from python_bridge.services.faults import to_bridge_error
@@ -47,6 +48,7 @@ class Call:
         "observation",
         "request",
         "serial",
+        "spending",
         "task",
         "timing",
     )
@@ -66,6 +68,7 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         self.deadline: float | None = None
         self.observation: Observation | None = None
+        self.spending = Spending()
         if request.meta.deadline_ms is not None:
             self.deadline = self.timing.received + request.meta.deadline_ms / 1000
             self._timer = loop.call_at(self.deadline, self._time_out)
@@ -105,8 +108,10 @@ class Call:
             self.conversation.respond(self.request.id, result)
 
     def fail(self, error: BridgeError) -> None:
-        """Answer with an error, unless the answer was given already."""
+        """Answer with an error, unless the answer was given already; it tells what the work had spent by then."""
         if self._close():
+            if "usage" not in error.details and (spent := self.spending.told()):
+                error.details = {**error.details, **spent}
             if self.observation is not None:
                 self.observation.failed(self.conversation.dispatcher.loop.time(), error)
             self.conversation.fail(self.request.id, error)

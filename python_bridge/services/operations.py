@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine
+from python_bridge.engine.interface import CallContext, CallOptions, CallResult, CompiledProgram, Engine, Spending
 from python_bridge.errors import BridgeError
 from python_bridge.protocol.operations import (
     CallOptionsParams,
@@ -180,7 +180,7 @@ class WorkerOperations:
         self, call: Call, program: CompiledProgram, inputs: dict[str, Any], options: dict[str, Any] | None
     ) -> dict[str, Any]:
         chosen, wanted = read_call_options(options, call.request.method)
-        result = await self.executor.run(program, inputs, chosen, context_of(call), wanted)
+        result = await self.executor.run(program, inputs, chosen, context_of(call, call.spending), wanted)
         return prediction(call, result)
 
 
@@ -219,8 +219,8 @@ def read_options(options: dict[str, Any] | None, method: str) -> CallOptions:
     return CallOptions(read.lm, read.adapter, read.config or {})
 
 
-def context_of(call: Call) -> CallContext:
-    """Return what the engine may know of the caller, and the ways back."""
+def context_of(call: Call, spending: Spending | None = None) -> CallContext:
+    """Return what the engine may know of the caller, and the ways back; `spending` follows a single run."""
     meta = call.request.meta
     return CallContext(
         request_id=call.request_id,
@@ -231,6 +231,7 @@ def context_of(call: Call) -> CallContext:
         deadline=call.deadline,
         observe=call.observation and call.observation.tell,
         session=meta.session,
+        spending=spending,
     )
 
 

@@ -102,7 +102,8 @@ class Observation:
 
     def failed(self, now: float, error: BridgeError) -> None:
         """The call was answered with an error."""
-        self._put("call.exception", self._durations(now), {"kind": error.kind})
+        spent = _of_usage(error.details.get("usage"), error.details.get("cost"))
+        self._put("call.exception", {**self._durations(now), **spent}, {"kind": error.kind})
         if self._span is not None:
             self._span.end(error)
 
@@ -120,11 +121,15 @@ def _of_prediction(result: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {}
     prediction = cast("dict[str, dict[str, Any]]", result)
     usage, meta = prediction["usage"], prediction["meta"]
+    return _of_usage(usage, prediction.get("cost")), {name: meta.get(name) for name in ("model", "adapter", "cache")}
+
+
+def _of_usage(usage: Any, cost: Any) -> dict[str, Any]:
+    if not isinstance(usage, dict):
+        return {}
+    counts = cast("dict[str, Any]", usage)
     names = ("lm_calls", "prompt_tokens", "completion_tokens", "total_tokens")
-    measurements = {name: usage[name] for name in names if name in usage}
-    return {**measurements, "cost": prediction.get("cost")}, {
-        name: meta.get(name) for name in ("model", "adapter", "cache")
-    }
+    return {**{name: counts[name] for name in names if name in counts}, "cost": cost}
 
 
 async def timed(observation: Observation | None, name: str, metadata: dict[str, Any], work: Any) -> Any:

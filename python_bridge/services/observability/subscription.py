@@ -15,7 +15,7 @@ MAX_QUEUED = 1024
 EVENTS: dict[str, str] = {
     "call.start": "a request got its place: `queue_ms`",
     "call.stop": "it was answered: `duration_ms`, `queue_ms`, and of predictions `lm_calls`, tokens, `cost`",
-    "call.exception": "it failed: `duration_ms`, `queue_ms`; metadata `kind`",
+    "call.exception": "it failed: `duration_ms`, `queue_ms`, what it had spent by then; metadata `kind`",
     "lm.stop": "an LM answered: `duration_ms`, tokens; metadata `model`, `attempt`",
     "lm.exception": "an LM failed: `duration_ms`; metadata `model`, `attempt`, `error`",
     "tool.start": "the client is asked to run a tool; metadata `tool`, `call_id`",

@@ -60,7 +60,7 @@ class SessionTable:
         ref = ref_of(call.request, p.check_name(call.request.meta.session, "_meta.session"))
         chosen, wanted = read_call_options(options, call.request.method)
         _, calls = await self._open()
-        context = context_of(call)
+        context = context_of(call, call.spending)
         if context.call_tool is not None:
             context = replace(context, call_tool=calls.in_tool(ref, context.call_tool))
 
