@@ -10,6 +10,7 @@ from python_bridge.errors import BridgeError
 from python_bridge.services.executor.execution import Execution
 from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
 from python_bridge.services.executor.statistics import Statistics
+from python_bridge.services.observability.traces import current_trace_id
 
 logger = logging.getLogger("python_bridge.executor")
 
@@ -37,6 +38,9 @@ class Recorder:
             made.metadata.update(usage=result.usage, cost=result.cost, model=result.model, adapter=result.adapter)
             if result.completions is not None:
                 made.metadata["completions"] = result.completions
+        if logger.isEnabledFor(logging.DEBUG):
+            text = "execution %s of %s took %.3f s"
+            logger.debug(text, execution.id, execution.target.name, seconds, extra=_log_fields(execution))
         self._tell(execution, made, None)
         return made
 
@@ -52,7 +56,7 @@ class Recorder:
             execution.id,
             execution.target.name,
             error.message,
-            extra={"execution_id": execution.id, "kind": error.kind, **execution.labels},
+            extra={"kind": error.kind, **_log_fields(execution)},
         )
         self._tell(execution, made, error.kind)
         return made
@@ -64,6 +68,13 @@ class Recorder:
         )
         if self._track is not None and execution.mode is not ExecutionMode.DRY_RUN:
             self._track(execution, result, time.time() - result.execution_time)
+
+
+def _log_fields(execution: Execution) -> dict[str, Any]:
+    fields: dict[str, Any] = {"execution_id": execution.id, **execution.labels}
+    if "trace_id" not in fields and (trace := current_trace_id()) is not None:
+        fields["trace_id"] = trace
+    return fields
 
 
 def _metadata(execution: Execution) -> dict[str, Any]:

@@ -36,6 +36,13 @@ def trace_id(traceparent: str | None) -> str | None:
     return None if read is None else read[0]
 
 
+def current_trace_id() -> str | None:
+    """Return the id of OpenTelemetry's current trace; ``None`` where nobody has loaded it, or nothing is traced."""
+    api: Any = sys.modules.get("opentelemetry.trace")
+    context = None if api is None else api.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context is not None and context.is_valid else None
+
+
 class Tracer:
     """Makes spans with a tracer of the OpenTelemetry API."""
 
@@ -121,4 +128,4 @@ def configured_tracer() -> Tracer | None:
     return Tracer(provider)
 
 
-__all__ = ["Span", "Tracer", "configured_tracer", "read_traceparent", "trace_id"]
+__all__ = ["Span", "Tracer", "configured_tracer", "current_trace_id", "read_traceparent", "trace_id"]
