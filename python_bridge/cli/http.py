@@ -31,6 +31,9 @@ def serve(
     max_body_bytes: Annotated[int | None, typer.Option(help="Largest body.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests a second for one token; 0 is no limit.")] = None,
     cors_origin: Annotated[list[str] | None, typer.Option(help="Origin that browsers may call from.")] = None,
+    durable: Annotated[
+        bool | None, typer.Option("--durable/--no-durable", help="Answer when the execution is in the history.")
+    ] = None,
     mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Track executions in MLflow.")] = None,
 ) -> None:
     """Serve the REST API under /api/v1/dspy, its documentation under /docs, and a console under /.
@@ -54,6 +57,7 @@ def serve(
         "max_body_bytes": max_body_bytes,
         "rate": rate,
         "cors_origins": tuple(cors_origin) if cors_origin else None,
+        "durable": durable,
         "mlflow": mlflow,
     }
     try:

@@ -55,7 +55,9 @@ def read_last(data: dict[str, Any]) -> BridgeError:
 
 def _error(status: int, headers: Mapping[str, str], body: Any) -> BridgeError:
     problem = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-    details = {"status": status, **{name: problem[name] for name in ("request_id", "hint") if problem.get(name)}}
+    told: Any = problem.get("details")
+    details: dict[str, Any] = dict(told) if isinstance(told, dict) else {}  # pyright: ignore[reportUnknownArgumentType]
+    details |= {"status": status, **{name: problem[name] for name in ("request_id", "hint") if problem.get(name)}}
     if problem.get("errors"):
         details["problems"] = problem["errors"]
     kind = problem.get("kind")

@@ -1,10 +1,12 @@
 """What was executed, jobs, and answers by idempotency key, in one SQLite file that several processes share."""
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ class History:
         self._keep = keep
         self._lock = threading.RLock()
         self._pending: OrderedDict[str, tuple[str, bool, float, bytes]] = OrderedDict()
+        self._waiting: list[Callable[[], object]] = []
         self._wake = threading.Event()
         self._closed = False
         self._written = 0
@@ -71,6 +74,17 @@ class History:
                 self._pending.popitem(last=False)
                 self.dropped += 1
         self._wake.set()
+
+    async def written(self) -> None:
+        """Wait until what was added so far is in the file; those who wait at a time share one commit."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            if not self._pending:
+                return
+            self._waiting.append(lambda: loop.call_soon_threadsafe(_settle, future))
+        self._wake.set()
+        await future
 
     def get(self, execution_id: str) -> dict[str, Any] | None:
         """Return an execution, ``None`` when there is none or it is too long ago."""
@@ -174,17 +188,26 @@ class History:
         """Write what is pending now."""
         with self._lock:
             rows, self._pending = self._pending, OrderedDict()
-            if not rows or self._closed:
-                return
+            waiting, self._waiting = self._waiting, []
             try:
-                with self._connection:
-                    self._connection.executemany(
-                        "INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES (?, ?, ?, ?, ?)",
-                        [(key, *row) for key, row in rows.items()],
-                    )
-                    self._trim(len(rows))
-            except sqlite3.Error:
-                self.dropped += len(rows)
+                self._write(rows)
+            finally:
+                for tell in waiting:
+                    with contextlib.suppress(RuntimeError):  # its loop has ended
+                        tell()
+
+    def _write(self, rows: "OrderedDict[str, tuple[str, bool, float, bytes]]") -> None:
+        if not rows or self._closed:
+            return
+        try:
+            with self._connection:
+                self._connection.executemany(
+                    "INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES (?, ?, ?, ?, ?)",
+                    [(key, *row) for key, row in rows.items()],
+                )
+                self._trim(len(rows))
+        except sqlite3.Error:
+            self.dropped += len(rows)
 
     def close(self) -> None:
         """Write what is pending, and close the file."""
@@ -206,7 +229,8 @@ class History:
         while not self._closed:
             self._wake.wait()
             self._wake.clear()
-            time.sleep(_FLUSH_S)
+            if not self._waiting:
+                time.sleep(_FLUSH_S)
             self.flush()
 
     def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
@@ -234,6 +258,11 @@ class History:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 __all__ = ["History"]

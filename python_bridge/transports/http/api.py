@@ -47,7 +47,8 @@ class Api:
         """
         if self.catalogue.get(program_id) is None:
             known = ", ".join(self.catalogue.ids()[:20]) or "none"
-            raise BridgeError("not_found", f"no program {program_id!r} (there are: {known})")
+            text = f"no program {program_id!r} (there are: {known})"
+            raise BridgeError("not_found", text, details={"program_id": program_id})
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncGenerator[None, None]:
@@ -81,7 +82,10 @@ class Api:
                     **options,
                 )
             )
-            return self.told(await _unless_gone(work, request))
+            shown = self.told(await _unless_gone(work, request))
+            if self.settings.durable:
+                await self.history.written()
+            return shown
 
     def seconds(self, asked: float | None) -> float:
         """Return how long an execution may take."""
@@ -132,7 +136,7 @@ class Api:
         if len(asked.inputs_list) > self.settings.max_batch:
             raise BridgeError("limit_exceeded", f"a batch has at most {self.settings.max_batch} items (max_batch)")
 
-    def start_job(self, asked: schemas.BatchRequest) -> dict[str, Any]:
+    async def start_job(self, asked: schemas.BatchRequest) -> dict[str, Any]:
         """Run a batch behind the request's back."""
         job = secrets.token_hex(8)
         self.history.start_job(job, len(asked.inputs_list))

@@ -37,6 +37,7 @@ def problem(error: BridgeError, request_id: str | None, status: int | None = Non
         "retryable": error.retryable,
         "hint": error.spec.hint,
         "request_id": request_id,
+        **({"details": error.details} if error.details else {}),
         **more,
     }
     headers: dict[str, str] = {}

@@ -27,21 +27,21 @@ def routes(api: Api) -> APIRouter:
     """Return the routes of `/api/v1/dspy`."""
     router = APIRouter(prefix="/api/v1/dspy")
 
-    async def once(key: str | None, body: Any, request: Request, run: Any) -> JSONResponse:
+    async def once(key: str | None, body: Any, request: Request, run: Any, status: int = 200) -> JSONResponse:
         """Answer a repeated request with the answer of the first."""
         if key is None:
-            return JSONResponse(await run())
+            return JSONResponse(await run(), status)
         caller = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
-        digest = hashlib.sha256(f"{request.url.path}\n{body.model_dump_json()}".encode()).digest()
+        digest = hashlib.sha256(f"{request.url.path} {status}\n{body.model_dump_json()}".encode()).digest()
         kept = api.history.claim(f"{caller}:{key}", digest)
         if kept is not None:
-            return JSONResponse(kept, headers={"Idempotent-Replayed": "true"})
+            return JSONResponse(kept, status, headers={"Idempotent-Replayed": "true"})
         answer: dict[str, Any] | None = None
         try:
             answer = await run()
         finally:
             api.history.answer(f"{caller}:{key}", answer)
-        return JSONResponse(answer)
+        return JSONResponse(answer, status)
 
     @router.post("/execute", response_model=schemas.ExecutionResponse)
     async def execute(
@@ -59,7 +59,7 @@ def routes(api: Api) -> APIRouter:
         """Run a program for each of many inputs."""
         api.check_batch(asked)
         if as_job:
-            return JSONResponse(api.start_job(asked), 202)
+            return await once(idempotency_key, asked, request, lambda: api.start_job(asked), 202)
         return await once(idempotency_key, asked, request, lambda: api.batch(asked))
 
     @router.post("/execute/stream", response_class=EventSourceResponse)

@@ -114,4 +114,5 @@ class Problem(BaseModel):
     retryable: bool
     hint: str
     request_id: str | None = None
+    details: dict[str, Any] | None = None
     errors: list[dict[str, Any]] | None = None

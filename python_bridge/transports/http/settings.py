@@ -32,6 +32,8 @@ class HttpSettings:
         programs: folder of program JSON files, ``<program_id>.json``.
         state: folder of the history of executions and of jobs.
         history: executions that are kept.
+        durable: whether an answer waits until its execution is in the history: a server that is killed otherwise loses
+            those of its last 50 ms.
         max_body_bytes: larger bodies are refused.
         max_concurrency: executions at a time in one process; further ones are `overloaded`.
         rate: requests a second for one token; 0 is no limit.
@@ -50,6 +52,7 @@ class HttpSettings:
     programs: str = "programs"
     state: str = ""
     history: int = 10_000
+    durable: bool = False
     max_body_bytes: int = 8 * 1024 * 1024
     max_concurrency: int = 256
     rate: float = 0.0

@@ -225,6 +225,23 @@ def test_the_same_key_gives_the_same_answer_and_another_request_under_it_is_a_co
     assert other.json()["kind"] == "conflict"
 
 
+@pytest.mark.req("RT-1")
+def test_a_job_that_is_asked_for_twice_under_one_key_is_one_job(client: httpx.Client) -> None:
+    body = {"program_id": "qa", "inputs_list": [{"question": "1"}]}
+    key = {"Idempotency-Key": "job-1"}
+    first = client.post("/execute/batch?async=true", json=body, headers=key)
+    again = client.post("/execute/batch?async=true", json=body, headers=key)
+    same = client.post("/execute/batch", json=body, headers=key)
+    assert (first.status_code, again.status_code, same.status_code) == (202, 202, 409)
+    assert again.json()["batch_id"] == first.json()["batch_id"]
+
+
+@pytest.mark.req("RT-2")
+def test_problems_carry_the_details_of_their_error(client: httpx.Client) -> None:
+    told = client.post("/execute", json={"program_id": "none", "inputs": {}}).json()
+    assert told["details"] == {"program_id": "none"}
+
+
 @pytest.mark.req("RT-1", "EX-7")
 def test_programs_statistics_and_the_cache_are_told_and_cleared(client: httpx.Client) -> None:
     views = client.get("/programs").json()["programs"]

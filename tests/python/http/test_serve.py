@@ -14,6 +14,8 @@ import httpx
 import psutil
 import pytest
 
+from python_bridge.store.history import History
+
 PROGRAM = {"format": 1, "kind": "predict", "signature": "context, question -> answer"}
 INPUTS = {"context": "The mill has three stones.", "question": "How many stones has the mill?"}
 
@@ -58,6 +60,19 @@ def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def stop(process: subprocess.Popen[str]) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(30)
+
+
+@pytest.mark.req("RT-1")
+def test_what_a_durable_server_has_answered_is_found_after_it_is_killed(tmp_path: Path) -> None:
+    with serving(tmp_path, "--durable") as (process, url):
+        answered = ask(url)
+        process.kill()
+        process.wait(30)
+    history = History(tmp_path / "state" / "history.db")
+    try:
+        assert history.get(answered["execution_id"]) == answered
+    finally:
+        history.close()
 
 
 @pytest.mark.req("RT-1", "BC4")
