@@ -138,8 +138,9 @@ class Nursery:
                 os.close(fd)
         os.environ.update(environ)
         random.seed()
-        if (numpy := sys.modules.get("numpy")) is not None:
-            numpy.random.seed()
+        # Not by way of numpy: its attribute would import what nobody has, and that takes longer than the fork.
+        if (numpy_random := sys.modules.get("numpy.random")) is not None:
+            numpy_random.seed()
 
     def reap(self) -> list[Exit]:
         """Return the children that have ended since the last time."""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Awaitable
 from importlib import import_module
@@ -21,6 +22,8 @@ from python_bridge.worker.parent import die_with_parent
 
 # Libraries for linear algebra start threads when they are imported, and threads do not survive a fork.
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# What a fresh worker imports on its way, behind its first answer.
+_LATER = ("uvloop", "python_bridge.services.limits.monitor", "python_bridge.services.limits.policy")
 _EXIT_USAGE = 2
 
 
@@ -32,11 +35,14 @@ def preload(settings: Settings) -> None:
     """
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
-    with contextlib.suppress(ImportError):
-        import_module("uvloop")
+    for name in _LATER:
+        with contextlib.suppress(ImportError):
+            import_module(name)
     logs.preload()
     import_module("python_bridge.services.executor.calls")
     engine = make_engine(settings)
+    if "numpy" in sys.modules:
+        import_module("numpy.random")
 
     async def once() -> None:
         await engine.warm_up()

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from links import PROGRAM, fork_server, forked_client, python_process
 
@@ -259,11 +260,13 @@ def test_a_folder_whose_path_is_too_long_for_a_socket_is_told(tmp_path: Path) ->
 
 def test_children_share_neither_random_state_nor_environment(tmp_path: Path) -> None:
     def live(settings: Settings, listener: socket.socket) -> None:
-        (tmp_path / str(settings.worker_id)).write_text(f"{random.random()} {os.environ['CUDA_VISIBLE_DEVICES']}")
+        drawn = (random.random(), numpy.random.random(), os.environ["CUDA_VISIBLE_DEVICES"])
+        (tmp_path / str(settings.worker_id)).write_text(" ".join(map(str, drawn)))
         os._exit(0)
 
     nursery = Nursery(tmp_path, live)
     random.seed(1)
+    numpy.random.seed(1)
     told = []
     for number in range(3):
         child, _ = nursery.fork(Settings(), {"CUDA_VISIBLE_DEVICES": str(number)}, [])
@@ -271,8 +274,9 @@ def test_children_share_neither_random_state_nor_environment(tmp_path: Path) -> 
         (ended,) = nursery.reap()
         assert (ended.child, ended.status, ended.signal) == (child, 0, None)
         told.append((tmp_path / child.worker_id).read_text().split())
-    assert [device for _, device in told] == ["0", "1", "2"]
-    assert len({number for number, _ in told}) == 3
+    numbers, arrays, devices = zip(*told, strict=True)
+    assert devices == ("0", "1", "2")
+    assert (len(set(numbers)), len(set(arrays))) == (3, 3)
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
