@@ -166,15 +166,15 @@ defmodule DSPex.Native.Metrics do
     end
   end
 
+  # Both are in normal form, with single spaces alone; the tokens are bags.
   defp overlap(prediction, answer) do
-    {prediction, answer} = {Text.split(prediction), Text.split(answer)}
-    counts = Enum.frequencies(answer)
-
-    same =
-      prediction |> Enum.frequencies() |> Enum.map(fn {token, n} -> min(n, Map.get(counts, token, 0)) end) |> Enum.sum()
-
-    if same == 0, do: {0.0, 0.0}, else: {same / length(prediction), same / length(answer)}
+    {prediction, answer} = {words(prediction), words(answer)}
+    size = length(prediction)
+    same = size - length(prediction -- answer)
+    if same == 0, do: {0.0, 0.0}, else: {same / size, same / length(answer)}
   end
+
+  defp words(text), do: :binary.split(text, " ", [:global, :trim_all])
 
   defp passage_has?(tokens, answers), do: Enum.any?(answers, &run?(tokens, &1))
 
