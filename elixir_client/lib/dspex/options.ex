@@ -166,7 +166,7 @@ defmodule DSPex.Options do
     end
   end
 
-  @lm [:model, :base_url, :api_key_env, :timeout, :retries, :params, :max_bytes]
+  @lm [:model, :base_url, :api_key_env, :timeout, :retries, :params, :max_bytes, :http]
 
   defp lm_problems(path, lm) do
     cond do
@@ -179,10 +179,18 @@ defmodule DSPex.Options do
       unknown = List.first(Keyword.keys(lm) -- @lm) ->
         ["#{path}.#{unknown} is no option; known are #{Enum.join(@lm, ", ")}"]
 
+      not http?(lm[:http]) ->
+        ["#{path}.http is #{inspect(lm[:http])}; it must be a module with the callbacks of DSPex.Native.LM.Http"]
+
       true ->
         []
     end
   end
+
+  defp http?(nil), do: true
+
+  defp http?(module),
+    do: is_atom(module) and Code.ensure_loaded?(module) and function_exported?(module, :post, 4)
 
   defp cache_problems(nil), do: []
 

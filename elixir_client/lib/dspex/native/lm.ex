@@ -6,8 +6,8 @@ defmodule DSPex.Native.LM do
       {:ok, completion} = DSPex.Native.LM.chat(lm, [%{"role" => "user", "content" => "Hello"}])
       completion.text
 
-  The key is read from the environment when a request is made, and is kept nowhere. Requests go through OTP's `:httpc`,
-  TLS certificates are verified, redirects are not followed. When the calling process dies, its request is dropped.
+  The key is read from the environment when a request is made, and is kept nowhere. Requests go through OTP's `:httpc`
+  (or a module of yours, see `DSPex.Native.LM.Http`), TLS certificates are verified, redirects are not followed. When the calling process dies, its request is dropped.
 
   Errors of the server are retried `retries` times when they may pass (408, 429, 5xx, a broken connection), after the time
   that `Retry-After` names or else with back-off, and only before anything of the answer was handed on.
@@ -22,7 +22,16 @@ defmodule DSPex.Native.LM do
   @longest_wait_ms 60_000
 
   @enforce_keys [:model, :base_url]
-  defstruct [:model, :base_url, :api_key_env, timeout: 60_000, retries: 2, params: %{}, max_bytes: 67_108_864]
+  defstruct [
+    :model,
+    :base_url,
+    :api_key_env,
+    timeout: 60_000,
+    retries: 2,
+    params: %{},
+    max_bytes: 67_108_864,
+    http: DSPex.Native.LM.Http
+  ]
 
   @type t :: %__MODULE__{
           model: String.t(),
@@ -31,7 +40,8 @@ defmodule DSPex.Native.LM do
           timeout: pos_integer,
           retries: non_neg_integer,
           params: %{String.t() => term},
-          max_bytes: pos_integer
+          max_bytes: pos_integer,
+          http: module
         }
 
   @type message :: %{String.t() => term}
@@ -56,6 +66,7 @@ defmodule DSPex.Native.LM do
     * `:retries` – default 2
     * `:params` – `temperature`, `max_tokens`, `n`, `top_p`, `stop`, `seed` of every request
     * `:max_bytes` – of one answer (64 MiB)
+    * `:http` – a module with the callbacks of `DSPex.Native.LM.Http`, which is the default and stands on `:httpc`
 
       iex> lm = DSPex.Native.LM.new("openai/gpt-4o-mini", base_url: "http://127.0.0.1:9/v1", params: %{temperature: 0})
       iex> {lm.base_url, lm.params}
@@ -64,7 +75,15 @@ defmodule DSPex.Native.LM do
   @spec new(String.t(), keyword) :: t
   def new(model, options \\ []) when is_binary(model) do
     options =
-      Keyword.validate!(options, [:base_url, :timeout, :retries, :params, :max_bytes, api_key_env: "OPENAI_API_KEY"])
+      Keyword.validate!(options, [
+        :base_url,
+        :timeout,
+        :retries,
+        :params,
+        :max_bytes,
+        :http,
+        api_key_env: "OPENAI_API_KEY"
+      ])
 
     options = Keyword.update(options, :params, %{}, &params!/1)
     struct!(__MODULE__, [model: model] ++ Keyword.put_new_lazy(options, :base_url, &default_url/0))

@@ -4,7 +4,6 @@ defmodule DSPex.Native.LM.Chat do
   """
 
   alias DSPex.Error
-  alias DSPex.Native.LM.Http
   alias DSPex.Native.LM.Sse
 
   @doc """
@@ -17,12 +16,12 @@ defmodule DSPex.Native.LM.Chat do
     deadline = System.monotonic_time(:millisecond) + timeout
 
     with {:ok, json} <- encode(body) do
-      handle = Http.post(lm.base_url <> "/chat/completions", [{"accept", "*/*"} | headers], json, timeout)
+      handle = lm.http.post(lm.base_url <> "/chat/completions", [{"accept", "*/*"} | headers], json, timeout)
 
       try do
         answer(lm, handle, on_text, deadline)
       after
-        Http.close(handle)
+        lm.http.close(handle)
       end
     end
   end
@@ -39,7 +38,7 @@ defmodule DSPex.Native.LM.Chat do
   end
 
   defp answer(lm, handle, on_text, deadline) do
-    case Http.next(handle, left(deadline)) do
+    case lm.http.next(handle, left(deadline)) do
       {:status, 200, _headers} when on_text == nil ->
         whole(lm, handle, deadline, [], 0)
 
@@ -66,7 +65,7 @@ defmodule DSPex.Native.LM.Chat do
   end
 
   defp whole(lm, handle, deadline, parts, size) do
-    case Http.next(handle, left(deadline)) do
+    case lm.http.next(handle, left(deadline)) do
       {:data, bytes} when size + byte_size(bytes) > lm.max_bytes -> {:error, too_large(lm), :untouched}
       {:data, bytes} -> whole(lm, handle, deadline, [bytes | parts], size + byte_size(bytes))
       :done -> parts |> Enum.reverse() |> IO.iodata_to_binary() |> then(&completion(lm, &1))
@@ -75,7 +74,7 @@ defmodule DSPex.Native.LM.Chat do
   end
 
   defp stream(lm, handle, deadline, state) do
-    with {:data, bytes} <- Http.next(handle, left(deadline)),
+    with {:data, bytes} <- lm.http.next(handle, left(deadline)),
          {:ok, events, sse} <- Sse.feed(state.sse, bytes),
          {:ok, state} <- events(events, %{state | sse: sse, size: state.size + byte_size(bytes)}),
          {:size, true} <- {:size, state.size <= lm.max_bytes} do

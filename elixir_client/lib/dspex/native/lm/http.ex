@@ -2,18 +2,32 @@ defmodule DSPex.Native.LM.Http do
   @moduledoc """
   One HTTP request with `:httpc`, its body read on demand. It belongs to the process that opened it: when that one dies
   or closes it, the connection is dropped at once.
+
+  A module with the same three callbacks (over Finch, Mint or a test's own answers) takes its place with
+  `DSPex.Native.LM.new(model, http: MyApp.Http)`. All of them run in the process that asks the LM; certificates, redirects
+  (which are not to be followed: the key would go along) and time are that module's care.
   """
 
   @profile :dspex
   @connect_timeout 10_000
 
-  @type handle :: {pid, reference, reference}
+  @typedoc "What the module that posted needs to go on."
+  @type handle :: term
   @type part ::
           {:status, pos_integer, [{String.t(), String.t()}]}
           | {:data, binary}
           | :done
           | {:response, pos_integer, [{String.t(), String.t()}], binary}
           | {:error, term}
+
+  @doc "Posts a body; what goes wrong is told by `c:next/2`. The time is milliseconds for the whole exchange."
+  @callback post(url :: String.t(), headers :: [{String.t(), String.t()}], body :: iodata, timeout) :: handle
+
+  @doc "Waits for the next part, at most so many milliseconds."
+  @callback next(handle, timeout) :: part | :timeout
+
+  @doc "Drops the request, whatever has come of its answer; called once, also after the last part."
+  @callback close(handle) :: :ok
 
   @doc "Posts a body. `timeout` is milliseconds for the whole exchange."
   @spec post(String.t(), [{String.t(), String.t()}], iodata, timeout) :: handle
