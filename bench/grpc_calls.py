@@ -26,8 +26,14 @@ ROUNDS, CALLS, CALLERS, EVENTS, BOOTS = 7, 1_000, 32, 2_000, 7
 TOKEN = "bench"
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
 WORKER = ("-m", "python_bridge", "worker", "--engine", "scripted", "--listen")
+DSPY_WORKER = ("-m", "python_bridge", "worker", "--lm", "offline/extractive", "--listen")
 NO_LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 PARAMS = pb.Payload(data=b'{"value":1}', encoding=pb.ENCODING_JSON)
+ECHO = pb.CallRequest(method="echo", params=PARAMS)
+PREDICT = {
+    "program": {"format": 1, "kind": "predict", "signature": "context, question -> answer"},
+    "inputs": {"context": "Paris is the capital of France.", "question": "What is the capital of France?"},
+}
 EVENT = {"type": "token", "field": "answer", "text": "word", "last": False}
 
 
@@ -45,12 +51,12 @@ async def serving(*arguments: str) -> AsyncIterator[str]:
         await process.wait()
 
 
-async def rate(stub: Any) -> float:
+async def rate(stub: Any, request: pb.CallRequest = ECHO) -> float:
     """Return calls a second of many callers."""
 
     async def caller() -> None:
         for _ in range(CALLS // CALLERS):
-            await stub.Call(pb.CallRequest(method="echo", params=PARAMS), metadata=METADATA)
+            await stub.Call(request, metadata=METADATA)
 
     started = time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
@@ -105,7 +111,7 @@ class _Client(BridgeClient):
 
 async def measure_all(stubs: Any, client: BridgeClient, streams: Any) -> None:
     rates, chunks, trips, tables = [], [], [], []
-    unary = pb.CallRequest(method="echo", params=PARAMS)
+    unary = ECHO
     table = pb.Payload(data=arrow_bytes(), encoding=pb.ENCODING_ARROW)
     large = pb.CallRequest(method="echo", params=table)
     for _ in range(ROUNDS + 1):
@@ -119,6 +125,31 @@ async def measure_all(stubs: Any, client: BridgeClient, streams: Any) -> None:
     report("gRPC stream, one client ÷ bare grpc.aio", "events/s", *both[1], "ratio >= 0.7", "higher")
     report("frames on a Unix socket ÷ gRPC, one call after the other", "us", *both[2], "ratio <= 0.125", "lower")
     report("Arrow table of 10 MB there and back by Call", "ms", tables[1:], None, "", "lower")
+
+
+async def measure_predict() -> None:
+    """One call after the other: what gRPC adds to a `Predict`, and what it is beside the same over frames."""
+    request = pb.CallRequest(method="call", params=pb.Payload(data=json.dumps(PREDICT).encode()))
+    with tempfile.TemporaryDirectory() as folder:
+        async with (
+            serving(*DSPY_WORKER, "grpc:127.0.0.1:0") as ours,
+            serving(*DSPY_WORKER, f"unix:{folder}/w.sock") as frames,
+            serving("-m", "bench.baselines.bare_grpc") as bare,
+            grpc.aio.insecure_channel(ours.removeprefix("grpc:")) as ours_channel,
+            grpc.aio.insecure_channel(bare.removeprefix("grpc:")) as bare_channel,
+        ):
+            stub, echo = BridgeStub(ours_channel), BridgeStub(bare_channel)
+            loop = asyncio.get_running_loop()
+            _, client = await loop.create_unix_connection(lambda: _Client(), frames.removeprefix("unix:"))
+            await client.ready()
+            trips: list[list[float]] = [[], [], []]
+            for _ in range(ROUNDS + 1):
+                trips[0].append(await round_trip(lambda: stub.Call(request, metadata=METADATA)))
+                trips[1].append(await round_trip(lambda: client.request("call", PREDICT)))
+                trips[2].append(await round_trip(lambda: echo.Call(ECHO, metadata=METADATA)))
+    over_grpc, over_frames, bare_echo = (samples[1:] for samples in trips)
+    report("Predict by Call ÷ over frames, one after the other", "us", over_grpc, over_frames, "", "lower")
+    report("Predict by Call ÷ bare grpc.aio echo, one after the other", "us", over_grpc, bare_echo, "", "lower")
 
 
 def arrow_bytes() -> bytes:
@@ -147,6 +178,7 @@ def boot(folder: Path, number: int) -> float:
 
 def main() -> None:
     asyncio.run(measure_calls())
+    asyncio.run(measure_predict())
     with tempfile.TemporaryDirectory() as folder:
         boots = [boot(Path(folder), number) for number in range(BOOTS + 1)][1:]
     report("Snakepit worker: start to ready file", "ms", boots, None, "value <= 250", "lower")
