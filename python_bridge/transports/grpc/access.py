@@ -15,28 +15,47 @@ _OPEN = "/grpc.health.v1.Health/"
 _SCHEME = "Bearer "
 
 
-class TokenCheck(grpc.aio.ServerInterceptor):
-    """Lets calls pass that have ``authorization: Bearer <token>`` in their metadata."""
+class Gate:
+    """Lets calls pass that have ``authorization: Bearer <token>`` in their metadata; all, when there is no token."""
 
-    def __init__(self, token: str) -> None:
-        self._wanted = (_SCHEME + token).encode()
+    def __init__(self, token: str | None) -> None:
+        self._wanted = (_SCHEME + token).encode() if token else None
+
+    def check(self, metadata: Any) -> None:
+        """Look at the metadata of a call: pairs, or nothing.
+
+        Raises:
+            BridgeError: `unauthorized`.
+        """
+        if self._wanted is None:
+            return
+        given = next((value for key, value in metadata or () if key == "authorization"), "")
+        if not hmac.compare_digest(self._wanted, str(given).encode()):
+            text = "the token is missing or wrong; send it as metadata: authorization = Bearer <token>"
+            raise BridgeError("unauthorized", text)
+
+
+class TokenCheck(grpc.aio.ServerInterceptor):
+    """The gate before services that are not ours. An interceptor costs a call 20 us: ours ask the gate themselves."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_OPEN):
             return handler
-        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        if hmac.compare_digest(self._wanted, str(given).encode()):
-            return handler
-        return _refusing(handler)
+        try:
+            self._gate.check(handler_call_details.invocation_metadata)
+        except BridgeError as error:
+            return _refusing(handler, error)
+        return handler
 
 
-async def _refuse(request: Any, context: Any) -> Any:
-    text = "the token is missing or wrong; send it as metadata: authorization = Bearer <token>"
-    await abort(context, BridgeError("unauthorized", text))
+def _refusing(handler: Any, error: BridgeError) -> Any:
+    async def refuse(request: Any, context: Any) -> Any:
+        await abort(context, error)
 
-
-def _refusing(handler: Any) -> Any:
     makers = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -44,7 +63,7 @@ def _refusing(handler: Any) -> Any:
         (True, True): grpc.stream_stream_rpc_method_handler,
     }
     make = makers[handler.request_streaming, handler.response_streaming]
-    return make(_refuse, handler.request_deserializer, handler.response_serializer)
+    return make(refuse, handler.request_deserializer, handler.response_serializer)
 
 
 def credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -73,4 +92,4 @@ def _read(name: str, path: str) -> bytes:
         raise SettingsError(f"{name}: the file {path} cannot be read: {error.strerror}") from None
 
 
-__all__ = ["TokenCheck", "credentials"]
+__all__ = ["Gate", "TokenCheck", "credentials"]

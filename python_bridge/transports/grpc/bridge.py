@@ -10,6 +10,7 @@ from python_bridge.protocol.messages import Meta
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.transports.direct import Direct
 from python_bridge.transports.exchange import Exchange
+from python_bridge.transports.grpc.access import Gate
 from python_bridge.transports.grpc.frames import FrameTransport
 from python_bridge.transports.grpc.payloads import read_params, write_payload
 from python_bridge.transports.grpc.statuses import abort
@@ -19,9 +20,10 @@ from python_bridge.transports.sockets import SocketPeer, reception_of
 class Bridge(BridgeServicer):
     """Serves gRPC clients with the operations of a dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, direct: Direct) -> None:
+    def __init__(self, dispatcher: Dispatcher, direct: Direct, gate: Gate) -> None:
         self._dispatcher = dispatcher
         self._direct = direct
+        self._gate = gate
         self._limits = dispatcher.limits
         self._max_bytes = dispatcher.settings.max_frame_bytes
         self._reception = reception_of(dispatcher)
@@ -53,6 +55,10 @@ class Bridge(BridgeServicer):
                 self._direct.cancel(exchange)
 
     async def Connect(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        try:
+            self._gate.check(context.invocation_metadata())
+        except BridgeError as error:
+            await abort(context, error)
         peer = SocketPeer(self._dispatcher, self._reception)
         transport = FrameTransport(peer)
         peer.connection_made(transport)
@@ -68,6 +74,7 @@ class Bridge(BridgeServicer):
             peer.connection_lost(None)
 
     def _ask(self, request: pb.CallRequest, context: Any, *, stream: bool) -> Exchange:
+        self._gate.check(context.invocation_metadata())
         params = read_params(request.params, self._limits, self._max_bytes)
         if "_meta" in params:
             raise BridgeError("invalid_request", "params may not have _meta; the meta of a call is a field of its own")

@@ -14,7 +14,7 @@ from python_bridge._proto.bridge_pb2_grpc import add_BridgeServicer_to_server
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.transports.direct import Direct
-from python_bridge.transports.grpc.access import TokenCheck, credentials
+from python_bridge.transports.grpc.access import Gate, TokenCheck, credentials
 from python_bridge.transports.grpc.bridge import Bridge
 from python_bridge.transports.sockets import remove_dead
 
@@ -37,9 +37,10 @@ class GrpcServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._health: Any = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         self._direct = Direct(dispatcher, self._tell_health)
-        interceptors = [TokenCheck(settings.token)] if settings.token else []
+        gate = Gate(settings.token)
+        interceptors = [TokenCheck(gate)] if settings.grpc_reflection else []
         self._server = grpc.aio.server(interceptors=interceptors, options=options(settings))
-        add_BridgeServicer_to_server(Bridge(dispatcher, self._direct), self._server)
+        add_BridgeServicer_to_server(Bridge(dispatcher, self._direct, gate), self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.grpc_reflection:
             from grpc_reflection.v1alpha import reflection

@@ -210,12 +210,14 @@ async def test_health_follows_the_worker_and_an_unknown_service_is_not_found(ser
 async def test_reflection_tells_the_services_only_when_it_is_on(served: Any, flag: str) -> None:
     async with served(grpc_reflection=flag) as worker:
 
-        def names() -> set[str]:
+        def names(admit: Any = _WithToken) -> set[str]:
             with grpc.insecure_channel(worker.target) as channel:
-                return set(ProtoReflectionDescriptorDatabase(_WithToken(channel)).get_services())
+                return set(ProtoReflectionDescriptorDatabase(admit(channel)).get_services())
 
         if flag == "true":
             assert {"dspex.bridge.v1.Bridge", "grpc.health.v1.Health"} <= await asyncio.to_thread(names)
+            with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
+                await asyncio.to_thread(names, lambda channel: channel)
         else:
             with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"):
                 await asyncio.to_thread(names)
