@@ -48,6 +48,40 @@ defmodule DSPex.Interop.ForkServerTest do
     works()
   end
 
+  @tag req: ["NFR2.1.2", "FR2.1.4"]
+  test "a fork that is stopped with 10 MB queued is found by its pings and replaced, and its owner never blocks" do
+    name = Module.concat(__MODULE__, Stopped)
+
+    pool = [
+      workers: 1,
+      settings: [engine: "scripted"],
+      ping_interval: 100,
+      ping_misses: 5,
+      backoff: [first: 1, most: 50]
+    ]
+
+    start_supervised!({DSPex, name: name, pools: [default: pool]})
+    :ok = DSPex.await_ready(name, 120_000)
+    {:ok, %{default: %{workers: [%{os_pid: stopped}]}}} = DSPex.info(name)
+    {_output, 0} = Os.signal("STOP", stopped)
+    big = String.duplicate("x", 1_000_000)
+
+    queued =
+      for _n <- 1..10,
+          do: Task.async(fn -> DSPex.request("echo", [{"value", big}], instance: name, timeout: 60_000) end)
+
+    for task <- queued do
+      case Task.await(task, 90_000) do
+        {:ok, %{"value" => ^big}} -> :ok
+        {:error, error} -> assert error.reason in [:worker_lost, :unavailable]
+      end
+    end
+
+    Wait.eventually(fn -> Os.gone?(stopped) end)
+    assert {:ok, %{"value" => 1}} = DSPex.request("echo", [{"value", 1}], instance: name, timeout: 60_000)
+    stop_supervised!(name)
+  end
+
   @tag req: ["NFR2.1.2", "OWN-1"]
   test "a fork whose owner dies is killed, and the owner gets another" do
     {:ok, %{default: %{workers: [%{owner: owner, os_pid: orphan} | _rest]}}} = DSPex.info(__MODULE__)

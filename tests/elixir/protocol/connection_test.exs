@@ -195,6 +195,19 @@ defmodule DSPex.Protocol.ConnectionTest do
     end
   end
 
+  @tag req: ["FR2.2.3", "NFR2.2.1"]
+  test "methods that no client has are answered, and cancels of what is not in flight are told and do nothing" do
+    connection = ready()
+    assert {[{:send, frame}], ^connection} = feed(connection, [~s({"jsonrpc":"2.0","id":3,"method":"rm"})])
+    assert {:response, 3, {:error, %Error{reason: :not_found, message: message}}} = sent(frame)
+    assert message =~ "rm"
+
+    for id <- ["3", "-1", ~s("x"), "null", "[]"] do
+      cancel = ~s({"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":#{id}}})
+      assert {[{:notification, "$/cancelRequest", _params}], ^connection} = feed(connection, [cancel])
+    end
+  end
+
   @tag req: ["OWN-6", "FR2.2.3"]
   test "a tool call whose id is in flight already is refused under none, and does not disturb the first" do
     call =

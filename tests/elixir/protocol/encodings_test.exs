@@ -89,6 +89,19 @@ defmodule DSPex.Protocol.EncodingsTest do
   end
 
   @tag req: "NFR2.2.1"
+  test "a body that is cut off anywhere is invalid" do
+    for encoding <- @encodings, attach <- [:infinity, 1] do
+      value = payload(encoding, [{"value", [DSPex.Bytes.new("bytes"), %{"a" => 1.5}, "Grüße"]}], attach)
+
+      for message <- [Message.response(9, :result, value), Message.request(9, "tool/call", value, deadline_ms: 5)],
+          whole = body(message),
+          length <- 0..(byte_size(whole) - 1) do
+        assert {:invalid, _id, %DSPex.Error{}} = Message.decode(binary_part(whole, 0, length))
+      end
+    end
+  end
+
+  @tag req: "NFR2.2.1"
   test "a damaged body is a message or invalid, and a glance never tells another id than decoding" do
     for seed <- 1..6000, encoding = Enum.at(@encodings, rem(seed, 2)) do
       value =

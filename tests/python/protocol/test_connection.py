@@ -120,6 +120,24 @@ def test_a_wrong_threshold_of_attachments_is_refused_by_name(value: Any) -> None
         accept(server, event)
 
 
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_body_that_is_cut_off_anywhere_is_answered_with_an_error_and_the_next_one_is_read(
+    encoding: Any, attached: bool
+) -> None:
+    server, _ = ready_pair()
+    message = {"jsonrpc": "2.0", "id": 9, "method": "echo", "params": {"value": [b"bytes", {"a": 1.5}, "Grüße"]}}
+    body = encode_body(message, encoding, Limits(attachment_bytes=0 if attached else 99))
+    assert (body[0] == 1) == attached
+    for end in range(1, len(body)):
+        assert server.receive(encode_frame(body[:end])) == []
+        ((number, kind),) = errors(server)
+        assert kind in ("protocol_error", "invalid_request")
+        assert number in (None, 9)  # 9 where enough of it was left to tell
+    (event,) = server.receive(encode_frame(body))
+    assert event.id == 9
+
+
 def test_a_duplicate_id_is_answered_without_an_id_and_the_first_request_goes_on() -> None:
     server, _ = ready_pair()
     (first,) = server.receive(request(5))

@@ -46,6 +46,27 @@ async def test_clients_come_and_go_and_the_worker_stays(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.req("FR2.2.4")
+async def test_a_client_that_goes_in_the_middle_of_its_stream_leaves_no_work_behind(tmp_path: Path) -> None:
+    events = [{"emit": {"type": "token", "field": "a", "text": str(n), "last": False}} for n in range(1000)]
+    async with listening(f"unix:{tmp_path}/w.sock", {}) as (_, address):
+        watcher = await connect(address)
+        await watcher.ready()
+        for credit in (0, 1, 1000):  # it waits for credit, it has had an event, it is in the middle of many
+            client = await connect(address)
+            await client.ready()
+            stream = client.stream("call", {"program": PROGRAM, "inputs": {"script": events}}, credit=credit, grant=0)
+            if credit:
+                await anext(aiter(stream))
+            assert client.transport is not None
+            client.transport.abort()
+            while (await watcher.request("worker/status"))["connections"] != 1:
+                pass
+            assert (await watcher.request("worker/status"))["in_flight"] == 0
+        assert await watcher.request("echo", {"value": 1}) == {"value": 1}
+        watcher.close()
+
+
 async def test_more_clients_than_allowed_are_turned_away(tmp_path: Path) -> None:
     environ = {**os.environ, "DSPEX_MAX_CONNECTIONS": "1"}
     async with listening(f"unix:{tmp_path}/w.sock", {}, env=environ) as (_, address):
