@@ -76,8 +76,10 @@ class Backend:
 
         loop = asyncio.get_running_loop()
         path = self.address.removeprefix("unix:")
-        _, link = await loop.create_unix_connection(lambda: WorkerLink(self._run_tool, self.token), path)
-        self.link.set_result(link)
+        # A worker whose engine cannot be loaded may have ended since it said that it listens: its status tells why.
+        with contextlib.suppress(OSError):
+            _, link = await loop.create_unix_connection(lambda: WorkerLink(self._run_tool, self.token), path)
+            self.link.set_result(link)
 
     async def wait_link(self) -> "WorkerLink":
         """Return the link, waiting for the process to listen.
