@@ -8,9 +8,9 @@ from dspy import lm15
 from dspy._vendor.lm15.result import StreamAccumulator
 from dspy.clients.call_result import legacy_output, usage_dict
 from dspy.clients.engines.stream_guard import achecked_stream
-from dspy.lm15 import request_from_openai_chat
 
 from python_bridge.engine.lms.answers import Answer
+from python_bridge.engine.lms.lm15_request import request_of
 from python_bridge.engine.lms.pricing import price
 
 
@@ -29,12 +29,12 @@ class Lm15Wire:
 
     async def complete(self, body: dict[str, Any]) -> Answer:
         """Return the answer."""
-        response = await self._engine.complete(request_from_openai_chat(body))
+        response = await self._engine.complete(request_of(body))
         return self._answer(response, body)
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[str | Answer, None]:
         """Give the text in pieces, and the whole answer last."""
-        request = request_from_openai_chat(body)
+        request = request_of(body)
         accumulator = StreamAccumulator(request)
         # Closes the engine's stream, and so the provider's connection, when this one is closed.
         async with aclosing(achecked_stream(self._engine.stream(request), provider=self._provider)) as events:
