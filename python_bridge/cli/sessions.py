@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from python_bridge.cli.sessions_store import StoredSessions, open_sessions
 from python_bridge.errors import BridgeError
@@ -60,7 +61,8 @@ def list_sessions(
     for item in items:
         calls = str(item["usage"]["calls"])
         texts = (item["session"], item["lm"] or "", str(item["entries"]), str(item["bytes"]), calls)
-        table.add_row(*texts, _moment(item["updated_at"]), _moment(item["expires_at"]))
+        cells = (*texts, _moment(item["updated_at"]), _moment(item["expires_at"]))
+        table.add_row(*(Text(cell) for cell in cells))  # an id may look like markup
     Console(width=None if sys.stdout.isatty() else 160).print(table if items else "no sessions")
 
 
@@ -104,6 +106,7 @@ def export_session(
         return
     try:
         with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)  # it may have been there, open to others
             file.write(text)
     except OSError as error:
         _fail(f"{output} cannot be written: {error.strerror}", EXIT_USAGE)
@@ -189,11 +192,12 @@ def _lines(value: Any) -> Iterable[str]:
         return [f"{name}: {_text(item)}" for name, item in value.items()] or ["none"]
     if isinstance(value, list):
         return [_text(item) for item in value] or ["none"]
-    return ["none" if value is None else str(value)]
+    return ["none" if value is None else _text(value)]
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=_plain)
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)  # nothing steers the terminal
 
 
 def _moment(value: datetime) -> str:

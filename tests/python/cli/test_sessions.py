@@ -65,8 +65,19 @@ def test_a_session_is_shown_without_its_values_and_its_history_without_secrets(s
     assert SECRET not in sessions("show", "a", "--entries", "9", store=store).output
 
 
+def test_texts_of_a_session_neither_break_the_table_nor_steer_the_terminal(store: str) -> None:
+    document = {"format": 1, "history": [{"fields": {"q": "\x1b[2Jgone\u009b"}}]}
+    made = sessions("import", "-", "--session", "[/red] a", store=store, input=json.dumps(document))
+    assert made.exit_code == 0
+    assert "[/red] a" in sessions("list", store=store).output
+    shown = sessions("show", "[/red] a", "--entries", "1", store=store)
+    assert "gone" in shown.output
+    assert not {"\x1b", "\u009b"} & set(shown.output)
+
+
 def test_an_exported_session_is_imported_whole(store: str, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
+    file.touch(0o644)
     assert sessions("export", "a", "--output", str(file), store=store).exit_code == 0
     assert file.stat().st_mode & 0o777 == 0o600
     other = f"sqlite:///{tmp_path}/other.db"

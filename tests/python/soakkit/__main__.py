@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from soakkit import faults
@@ -68,7 +69,7 @@ def show(report: Report, console: Console) -> None:
     console.print(done)
     console.print(checks_table(report.checks))
     for problem in report.problems():
-        console.print(f"[red]does not hold:[/] {problem}", markup=True, highlight=False)
+        console.print(f"[red]does not hold:[/] {escape(problem)}", highlight=False)
     verdict = "[green]everything holds[/]" if report.ok else "[red]failed[/]"
     console.print(f"{book.answered:,} calls in {report.seconds:.0f} s: {verdict}")
 
@@ -77,7 +78,8 @@ def checks_table(checks: Sequence[Check], title: str = "What must hold") -> Tabl
     """Return the checks as a table."""
     table = Table("check", "found", "wanted", "ok", box=None, title=title, title_justify="left")
     for check in checks:
-        table.add_row(check.name, check.found, check.wanted, "[green]yes[/]" if check.ok else "[red]no[/]")
+        texts = [escape(text) for text in (check.name, check.found, check.wanted)]
+        table.add_row(*texts, "[green]yes[/]" if check.ok else "[red]no[/]")
     return table
 
 
@@ -98,7 +100,7 @@ def run_faults(console: Console) -> bool:
             checks += asyncio.run(cause(Path(folder)))
     console.print(checks_table(checks, "Faults of the machine"))
     for failure in failures(checks):
-        console.print(f"[red]does not hold:[/] {failure}", highlight=False)
+        console.print(f"[red]does not hold:[/] {escape(failure)}", highlight=False)
     return not failures(checks)
 
 
