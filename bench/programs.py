@@ -39,6 +39,8 @@ PROGRAMS = (
     elixir("native.exs", "P11"),
     elixir("paths.exs", "P3", "P13", "pipeline"),
     elixir("throughput.exs", "P4", "P5"),
+    elixir("served.exs", "P4"),
+    elixir("scaling.exs", "scaling"),
     elixir("stream.exs", "P7"),
     elixir("recovery.exs", "P9"),
     elixir("large.exs", "P10"),

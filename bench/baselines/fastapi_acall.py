@@ -5,14 +5,13 @@ With the argument `serve` it is the server, on the socket whose descriptor is th
 """
 
 import asyncio
-import json
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 from acall import read_packet, write_packet
+from http_load import measure
 
 
 def serve(descriptor: int) -> None:
@@ -35,26 +34,9 @@ def serve(descriptor: int) -> None:
     uvicorn.run(app, fd=descriptor, log_level="error", access_log=False)
 
 
-async def measure(port: int, order: dict[str, Any]) -> float:
-    body = json.dumps({"signature": order["signature"], "inputs": order["inputs"]}).encode()
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = head.encode() + body
-    left = iter(range(order["count"]))
-
-    async def lane() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in left:
-            writer.write(request)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            if not answer.startswith(b"HTTP/1.1 200"):
-                raise SystemExit(f"the baseline refused: {answer[:80]!r}")
-            length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            await reader.readexactly(int(length.partition(b":")[2]))
-        writer.close()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(lane() for _ in range(order["concurrent"])))
-    return (time.perf_counter() - started) * 1e6
+async def ask(port: int, order: dict[str, Any]) -> float:
+    payload = {"signature": order["signature"], "inputs": order["inputs"]}
+    return await measure(port, "/predict", payload, order["count"], order["concurrent"])
 
 
 def main() -> None:
@@ -66,7 +48,7 @@ def main() -> None:
     server = subprocess.Popen(command, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr)
     try:
         while True:
-            write_packet([asyncio.run(measure(listener.getsockname()[1], read_packet()))])
+            write_packet([asyncio.run(ask(listener.getsockname()[1], read_packet()))])
     finally:
         server.terminate()
 
