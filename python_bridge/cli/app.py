@@ -1,10 +1,12 @@
 """The commands, for people: help texts, and messages in words."""
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
 import typer
 
 from python_bridge import __version__
+from python_bridge.cli.ask import lm_app, stats
 from python_bridge.cli.diagnosis import config_app, doctor, takes_settings
 from python_bridge.cli.execute import batch
 from python_bridge.cli.execute import run as run_program
@@ -26,9 +28,9 @@ def common() -> None:
 
 
 @app.command()
-def version() -> None:
+def version(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False) -> None:
     """Print the version."""
-    typer.echo(__version__)
+    typer.echo(json.dumps({"version": __version__}) if as_json else __version__)
 
 
 @app.command()
@@ -59,6 +61,8 @@ app.command("run")(run_program)
 app.command()(batch)
 app.command()(serve)
 app.command()(token)
+app.command()(stats)
+app.add_typer(lm_app)
 app.command("programs")(list_programs)
 
 

@@ -1,12 +1,11 @@
 """`python-bridge run` and `python-bridge batch`: programs from the command line."""
 
 import asyncio
-import csv
 import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from python_bridge.cli.items import ItemsError, json_or_text, read_items
 from python_bridge.errors import BridgeError
 from python_bridge.settings import SettingsError, load_settings
 
@@ -72,7 +72,8 @@ def run(
 def batch(
     program: Program,
     source: Annotated[
-        Path, typer.Argument(help="Inputs: .jsonl (an object a line) or .csv (names in the first line).")
+        Path,
+        typer.Argument(help="Inputs: .jsonl (an object a line), .csv (names in the first line), .arrow or .feather."),
     ],
     target: Annotated[Path, typer.Argument(help="Results, a JSON object a line, in the order in which they came.")],
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what TARGET has answered already.")] = False,
@@ -90,7 +91,10 @@ def batch(
 
     Exit status: 0, 1 when an item failed, 2 for wrong arguments, 130 when it was interrupted.
     """
-    items = list(read_items(source))
+    try:
+        items = list(read_items(source))
+    except ItemsError as error:
+        _fail(str(error))
     done = answered(target) if resume else set[int]()
     if target.exists() and not resume:
         _fail(f"{target} exists; --resume goes on with it, or give another name")
@@ -98,7 +102,7 @@ def batch(
     with _executor(lm, config, programs, timeout) as executor, target.open("a", encoding="utf-8") as out:
         run_all = Batch(executor, _program(program, programs), left, workers, out, len(items))
         counts = run_all.run()
-    summary = {"total": len(items), "skipped": len(done), **counts}
+    summary = {"total": len(items), "skipped": len(done), **counts, "cost": round(run_all.cost, 6)}
     typer.echo(json.dumps(summary) if as_json else ", ".join(f"{name} {count}" for name, count in summary.items()))
     if run_all.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -121,6 +125,7 @@ class Batch:
         self._stop = threading.Event()
         self._counts = {"successful": 0, "failed": 0}
         self._cost = 0.0
+        self._started = time.monotonic()
         self.interrupted = False
 
     def run(self) -> dict[str, int]:
@@ -139,6 +144,11 @@ class Batch:
             task = progress.add_task("batch", total=self._total, completed=self._total - len(self._items), rate="")
             asyncio.run(self._run(lambda: progress.update(task, advance=1, rate=self._rate())))
         return self._counts
+
+    @property
+    def cost(self) -> float:
+        """US dollars so far, as far as they are known."""
+        return self._cost
 
     async def _run(self, advance: Any) -> None:
         waiting = iter(self._items)
@@ -162,7 +172,9 @@ class Batch:
         self._out.flush()
 
     def _rate(self) -> str:
-        return f"{self._counts['failed']} failed, ${self._cost:.4f}"
+        done = sum(self._counts.values())
+        rate = done / max(time.monotonic() - self._started, 1e-6)
+        return f"{rate:.1f}/s, {self._counts['failed']} failed, ${self._cost:.4f}"
 
     def _interrupt(self, _signum: int, _frame: Any) -> None:
         self._stop.set()
@@ -182,22 +194,8 @@ def read_values(values: list[str]) -> dict[str, Any]:
                 _fail(f"{name}: {text[1:]} cannot be read: {error}")
             read[name] = text
         else:
-            read[name] = _json_or_text(text)
+            read[name] = json_or_text(text)
     return read
-
-
-def read_items(source: Path) -> Iterator[dict[str, Any]]:
-    """Give the inputs of a file, one map an item."""
-    try:
-        with source.open(encoding="utf-8", newline="") as file:
-            if source.suffix == ".csv":
-                yield from ({name: _json_or_text(text) for name, text in row.items()} for row in csv.DictReader(file))
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _object(line, source, number)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        _fail(f"{source} cannot be read: {error}")
 
 
 def answered(target: Path) -> set[int]:
@@ -214,25 +212,6 @@ def answered(target: Path) -> set[int]:
         if entry.get("success"):
             done.add(int(entry["index"]))
     return done
-
-
-def _object(line: str, source: Path, number: int) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        _fail(f"{source}:{number} is no JSON: {error}")
-    if not isinstance(value, dict):
-        _fail(f"{source}:{number} is no JSON object")
-    return value
-
-
-def _json_or_text(text: Any) -> Any:
-    if not isinstance(text, str):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _program(name: str, folder: Path) -> Any:
@@ -274,4 +253,4 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(EXIT_USAGE)
 
 
-__all__ = ["Batch", "answered", "batch", "read_items", "read_values", "run"]
+__all__ = ["Batch", "answered", "batch", "read_values", "run"]

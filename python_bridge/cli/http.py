@@ -67,12 +67,13 @@ def serve(
         _fail(str(error))
 
 
-def token() -> None:
+def token(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False) -> None:
     """Make a bearer token; print it and its hash for API_TOKEN_HASHES."""
     from python_bridge.transports.http.settings import hash_token
 
     made = secrets.token_urlsafe(32)
-    typer.echo(f"token  {made}\nhash   {hash_token(made)}")
+    shown = {"token": made, "hash": hash_token(made)}
+    typer.echo(json.dumps(shown) if as_json else f"token  {made}\nhash   {shown['hash']}")
 
 
 def list_programs(

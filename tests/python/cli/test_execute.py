@@ -81,12 +81,12 @@ def test_a_batch_keeps_partial_failures_and_resume_tries_them_again(tmp_path: Pa
         server.push(Behaviour(status=400), Behaviour(fields={"answer": "first"}))
         first = bridge("batch", "question -> answer", str(source), str(target), "--workers", "1", "--json", **environ)
         assert first.returncode == 1
-        assert json.loads(first.stdout) == {"total": 6, "skipped": 0, "successful": 5, "failed": 1}
+        assert json.loads(first.stdout) == {"total": 6, "skipped": 0, "successful": 5, "failed": 1, "cost": 0.0}
         again = bridge("batch", "question -> answer", str(source), str(target), **environ)
         assert again.returncode == 2
         assert "--resume" in again.stderr
         resumed = bridge("batch", "question -> answer", str(source), str(target), "--resume", "--json", **environ)
-    assert json.loads(resumed.stdout) == {"total": 6, "skipped": 5, "successful": 1, "failed": 0}
+    assert json.loads(resumed.stdout) == {"total": 6, "skipped": 5, "successful": 1, "failed": 0, "cost": 0.0}
     assert all(entry["success"] for entry in results(target).values())
     assert sorted(results(target)) == list(range(6))
 
