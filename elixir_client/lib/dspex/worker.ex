@@ -382,7 +382,7 @@ defmodule DSPex.Worker do
 
   defp tick(data) do
     missed = if data.heard?, do: 0, else: data.missed + 1
-    Place.settle(data)
+    Place.settle(data, Calls.count(data))
 
     cond do
       missed > data.config.ping_misses ->

@@ -5,7 +5,6 @@ defmodule DSPex.Worker.Place do
 
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
-  alias DSPex.Worker.Calls
 
   @doc "Whether another owner that lives has the place, and does not leave it."
   def taken?(config) do
@@ -56,10 +55,10 @@ defmodule DSPex.Worker.Place do
 
   # A caller that was killed between its checkout and its request leaves a place taken.
   @doc "Sets the load right, when there is nothing in flight and nothing on its way, and tells those who wait."
-  def settle(%{left?: true}), do: :ok
+  def settle(%{left?: true}, _in_flight), do: :ok
 
-  def settle(%{config: config} = data) do
-    if Calls.count(data) == 0 and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?() do
+  def settle(%{config: config} = data, in_flight) do
+    if in_flight == 0 and data.missed == 0 and Slots.load(config.slots, config.index) != 0 and idle?() do
       Slots.put_load(config.slots, config.index, 0)
       Queue.wake(config.queue, config.slots)
     end
