@@ -107,7 +107,7 @@ defmodule DSPex.Interop.WorkerTest do
     end
   end
 
-  @tag req: ["FR2.2.3", "OWN-2", "NFR1.2.2"]
+  @tag req: ["FR2.2.3", "OWN-2", "NFR1.2.2", "NFR1.2.3"]
   test "a hundred calls at once are answered each with its own" do
     program = DSPex.Predict.new("context, question -> answer")
 

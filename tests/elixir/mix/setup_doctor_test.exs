@@ -72,7 +72,7 @@ defmodule DSPex.SetupDoctorTest do
   end
 
   describe "doctor" do
-    @tag req: ["NFR4.1.4", "FR2.1.4"]
+    @tag req: ["NFR4.1.4", "FR2.1.4", "TC4"]
     test "a sound machine passes, a worker and one call included" do
       checks = Doctor.checks(python: ".venv")
       assert Doctor.healthy?(checks), Doctor.format(checks)

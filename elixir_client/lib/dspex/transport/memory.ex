@@ -27,6 +27,7 @@ defmodule DSPex.Transport.Memory do
   end
 
   @doc "Connects to the process in option `:peer`, or to the one that the function in it starts."
+  @spec open(keyword) :: {:ok, DSPex.Transport.t()} | {:error, DSPex.Error.t()}
   @impl DSPex.Transport
   def open(options) do
     peer = with start when is_function(start, 0) <- Keyword.fetch!(options, :peer), do: start.()

@@ -21,6 +21,7 @@ defmodule DSPex.Transport.Port do
   @doc """
   Starts the process. Options: `:executable`, `:args`, `:env` (pairs of text; `false` removes), `:cd`.
   """
+  @spec open(keyword) :: {:ok, DSPex.Transport.t()} | {:error, DSPex.Error.t()}
   @impl DSPex.Transport
   def open(options) do
     executable = Keyword.fetch!(options, :executable)

@@ -29,6 +29,7 @@ defmodule DSPex.Transport.Socket do
   Connects. Options: `:unix` (path) or `:tcp` (port on loopback); `:forked`, the process id of a worker whose end is told
   by `tell_end/3`.
   """
+  @spec open(keyword) :: {:ok, DSPex.Transport.t()} | {:error, DSPex.Error.t()}
   @impl DSPex.Transport
   def open(options) do
     {address, port, name} = address(options)
