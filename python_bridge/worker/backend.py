@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.worker.folder import SocketFolder, remove_stale
 
 if TYPE_CHECKING:
     from python_bridge.transports.link import RunTool, WorkerLink
@@ -39,17 +38,18 @@ class Backend:
         self._arguments = arguments
         self._environ = environ
         self._run_tool = run_tool
-        self._folder = Path(tempfile.mkdtemp(prefix="dspex-"))  # mode 0700
+        self._folder = SocketFolder()
         self._killed = False
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def address(self) -> str:
         """Where the worker listens, as its setting `listen` has it."""
-        return f"unix:{self._folder / 'worker.sock'}"
+        return f"unix:{self._folder.path / 'worker.sock'}"
 
     async def run(self) -> int:
         """Start the process and stay with it; return its exit status."""
+        asyncio.get_running_loop().run_in_executor(None, remove_stale)
         command = [sys.executable, "-m", "python_bridge", "worker", *self._arguments, "--listen", self.address]
         paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         environ = {**os.environ, **self._environ, "PYTHONPATH": paths, "DSPEX_TOKEN": self.token}
@@ -111,11 +111,12 @@ class Backend:
 
     def kill(self) -> None:
         """End the process now, or as soon as it is there. What it committed stays."""
+        if not self._killed:
+            self._folder.remove()
         self._killed = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 __all__ = ["Backend"]

@@ -1,4 +1,4 @@
-"""The folder in which the sockets of a fork server's children lie, and what dead fork servers left behind."""
+"""The folder in which the sockets of a process's workers lie, and what dead ones left behind."""
 
 import contextlib
 import fcntl
@@ -14,7 +14,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 class SocketFolder:
     """A new folder of mode 0700.
 
-    It is locked as long as the fork server or one of its children lives, for a fork shares the descriptor: the kernel
+    It is locked as long as its process or one that this forked lives, for a fork shares the descriptor: the kernel
     knows better than any number in a file which folder has lost its last process.
 
     Attributes:
@@ -48,7 +48,7 @@ class SocketFolder:
 
 
 def remove_stale() -> None:
-    """Remove the folders of this user's fork servers that were killed, and whose children are gone."""
+    """Remove the folders of this user's processes that were killed, and whose forks are gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
             _remove_unlocked(folder)

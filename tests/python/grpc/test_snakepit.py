@@ -36,6 +36,10 @@ def about(pid: int, name: str) -> str:
         return ""
 
 
+def is_there(path: str) -> bool:
+    return os.path.exists(path)
+
+
 async def gone(pid: int) -> None:
     """Wait for the end of a process; a zombie of a container without init counts as ended."""
     while (state := about(pid, "stat").rpartition(")")[2].split()) and state[0] not in "ZX":  # noqa: ASYNC110 - a process that is no child gives no event
@@ -79,12 +83,17 @@ async def test_the_end_of_standard_input_ends_the_worker_at_once_but_not_with_0(
         await gone(pid)
 
 
-async def test_sigkill_takes_the_worker_process_along(tmp_path: Path) -> None:
+async def test_sigkill_takes_the_worker_process_along_and_its_folder_goes_with_the_next_worker(tmp_path: Path) -> None:
     async with pooled(tmp_path) as worker:
-        pid = (await worker.execute("bridge.endpoint"))["pid"]
+        end = await worker.execute("bridge.endpoint")
         worker.process.kill()
         await worker.process.wait()
-        await gone(pid)
+        await gone(end["pid"])
+    folder = os.path.dirname(end["address"].removeprefix("unix:"))
+    assert is_there(folder)
+    async with pooled(tmp_path):
+        while is_there(folder):  # noqa: ASYNC110 - a folder gives no event
+            await asyncio.sleep(0.01)
 
 
 async def test_a_worker_process_that_ends_fails_its_calls_and_ends_the_whole_but_not_with_0(tmp_path: Path) -> None:

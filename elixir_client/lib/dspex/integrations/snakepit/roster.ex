@@ -51,7 +51,9 @@ defmodule DSPex.Integrations.Snakepit.Roster do
   def handle_cast({:fork, pid, ref}, state) do
     until = System.monotonic_time(:millisecond) + state.config.handshake_timeout
     state = spend(state, pid)
-    {:noreply, look(%{state | waiting: state.waiting ++ [{pid, ref, until}]})}
+    # An owner that asks again waits for its former question no more.
+    waiting = Enum.reject(state.waiting, &(elem(&1, 0) == pid))
+    {:noreply, look(%{state | waiting: waiting ++ [{pid, ref, until}]})}
   end
 
   @impl GenServer
