@@ -48,6 +48,7 @@ def present() -> frozenset[str]:
     return frozenset(name for name, there in found.items() if there)
 
 
+@cache  # every answer asks for its price, and a signature takes 30 us to look at
 def has_engines() -> bool:
     """Whether `dspy.LM` takes engines of `dspy.lm15`."""
     return hasattr(dspy, "lm15") and _takes(dspy.LM, "async_engine")
