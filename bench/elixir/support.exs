@@ -8,6 +8,29 @@ defmodule Bench do
     Port.open({:spawn_executable, python}, [:binary, :exit_status, {:packet, 4}, {:args, args}])
   end
 
+  @doc "The process of a baseline."
+  def os_pid(port), do: port |> Port.info(:os_pid) |> elem(1)
+
+  @doc "The process of an instance's only worker."
+  def worker_pid(instance) do
+    {:ok, %{default: %{workers: [%{os_pid: os_pid}]}}} = DSPex.info(instance)
+    os_pid
+  end
+
+  @doc """
+  Keeps this BEAM and the processes `pythons` on the processors given, as `taskset` takes them (`"0-"` is all). False where
+  that cannot be done.
+  """
+  def place(beam, pythons_on, pythons) do
+    last = System.schedulers() - 1
+    cpus = fn list -> if list == "0-", do: "0-#{last}", else: list end
+
+    System.find_executable("taskset") != nil and last > 0 and
+      Enum.all?([{System.pid(), beam} | Enum.map(pythons, &{Integer.to_string(&1), pythons_on})], fn {pid, list} ->
+        match?({_output, 0}, System.cmd("taskset", ["-a", "-c", "-p", cpus.(list), pid], stderr_to_stdout: true))
+      end)
+  end
+
   @doc "Sends a packet to the baseline and waits for its answer."
   def ask(port, packet) do
     Port.command(port, packet)
