@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import psutil
 import uvloop
 
 from python_bridge import DSPyPipelineExecutor
@@ -69,6 +70,23 @@ class Idle:
         return None
 
 
+class Still(dspy.Module):
+    """Asks no LM: what is left is what the executor itself takes."""
+
+    async def aforward(self, question: str) -> Any:
+        return dspy.Prediction(answer=question)
+
+
+async def every(program: Any, items: list[dict[str, str]]) -> None:
+    for item in items:
+        await program.acall(**item)
+
+
+def memory() -> int:
+    gc.collect()
+    return psutil.Process().memory_info().rss
+
+
 def main() -> None:
     lm = local_lm("instant/lm", Instant())
     program = dspy.Predict("question -> answer")
@@ -116,6 +134,18 @@ def main() -> None:
         items = [{"question": f"item {number}"} for number in range(2000)]
         batch = [clocked(lambda _: plain.execute_batch(program, inputs_list=items, use_cache=False), 1) / 2000]
         report(id="", name="batch item ÷ bare Predict", unit="us", samples=batch, baseline=theirs)
+        still = Still()
+        many = [{"question": f"item {number}"} for number in range(10_000)]
+        alone = [clocked(lambda _: runner.run(every(still, many)), 1) / len(many)]
+        before = memory()
+        over = [clocked(lambda _: plain.execute_batch(still, inputs_list=many), 1) / len(many) - alone[0]]
+        report(id="batch", name="overhead of an item, of 10,000", unit="us", samples=over, goal="value <= 60")
+        kept = memory()
+        for _ in range(2):
+            plain.execute_batch(still, inputs_list=many, use_cache=False)
+        grown = [memory() / kept]
+        report(id="batch", name="memory after 30,000 items over 10,000", unit="", samples=grown, goal="value <= 1.05")
+        report(id="", name="memory of 10,000 items, kept results", unit="MB", samples=[(kept - before) / 1e6])
         idle.end.set()
         plain.shutdown()
         tracked.shutdown()

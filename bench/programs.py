@@ -52,7 +52,9 @@ PROGRAMS = (
     Program(("P15",), (PYTHON, "-m", "bench.grpc_calls")),
     Program(("P9",), (PYTHON, "bench/durability.py")),
     Program(("P16",), (PYTHON, "bench/sessions.py"), timeout=600.0),
-    Program(("P3", "P6", "P12"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
+    Program(("rest",), (PYTHON, "bench/rest.py")),
+    Program(("rest",), (PYTHON, "bench/rest.py", "mlflow"), full=True, timeout=400.0),
+    Program(("P3", "P6", "P12", "batch"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
 )
 
 

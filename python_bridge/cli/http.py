@@ -34,6 +34,7 @@ def serve(
     durable: Annotated[
         bool | None, typer.Option("--durable/--no-durable", help="Answer when the execution is in the history.")
     ] = None,
+    cache: Annotated[bool | None, typer.Option("--cache/--no-cache", help="Keep results and give them again.")] = None,
     mlflow: Annotated[bool | None, typer.Option("--mlflow/--no-mlflow", help="Track executions in MLflow.")] = None,
 ) -> None:
     """Serve the REST API under /api/v1/dspy, its documentation under /docs, and a console under /.
@@ -58,6 +59,7 @@ def serve(
         "rate": rate,
         "cors_origins": tuple(cors_origin) if cors_origin else None,
         "durable": durable,
+        "cache": cache,
         "mlflow": mlflow,
     }
     try:
