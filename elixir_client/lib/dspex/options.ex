@@ -261,7 +261,7 @@ defmodule DSPex.Options do
   defp valid?(:transport, value), do: match?({module, options} when is_atom(module) and is_list(options), value)
 
   defp valid?(:pairs, value) do
-    (is_list(value) or is_map(value)) and
+    ((is_list(value) and not List.improper?(value)) or (is_map(value) and not is_struct(value))) and
       Enum.all?(
         value,
         &match?({name, text} when (is_binary(name) or is_atom(name)) and (is_binary(text) or text == false), &1)
