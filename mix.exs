@@ -82,23 +82,22 @@ defmodule DSPex.MixProject do
       main: "DSPex",
       extras: ["README.md" | Path.wildcard("docs/*.md")],
       groups_for_modules: [
-        Programs: [DSPex.Program, DSPex.Prediction, DSPex.Signature, DSPex.Tool, DSPex.Event, ~r/^DSPex\.Pipeline/],
-        Running: [
-          DSPex.Session,
-          DSPex.Options,
-          DSPex.Error,
-          DSPex.Telemetry,
-          DSPex.Trace,
-          DSPex.Testing,
-          DSPex.Router,
-          DSPex.Cache,
-          DSPex.Execution
+        Programs: [
+          ~r/^DSPex\.(Program|Prediction|Tool|Event|Custom|Chain|Parallel)$/,
+          ~r/^DSPex\.(Predict|ChainOfThought|ReAct|BestOfN|Refine|KNN|RLM|CodeAct|ProgramOfThought|MultiChainComparison)$/,
+          ~r/^DSPex\.(Signature|SignatureError|Pipeline)/
         ],
+        Running: [
+          ~r/^DSPex\.(Session|Options|Error|Telemetry|Trace|Testing|Cache|LM|Async|Learning|Execution)$/,
+          DSPex.Router
+        ],
+        Tools: ~r/^DSPex\.(Doctor|Setup|Demo)/,
         Values: [DSPex.Value, DSPex.Tensor, DSPex.Table, DSPex.Bytes, DSPex.Ordered],
         Integrations: [DSPex.ServerEvents, ~r/^DSPex\.Integrations/],
         Native: ~r/^DSPex\.Native/,
         Pools: [DSPex.Breaker, ~r/^DSPex\.(Pool|Worker|Policy|Transport)/],
-        Wire: ~r/^DSPex\.(Wire|Protocol)/
+        Wire: ~r/^DSPex\.(Wire|Protocol)/,
+        "The way of a call": ~r/^DSPex\.(Application|Instance|Caller|Cached|Cache|Exchange|Runner|Router|Error)/
       ]
     ]
   end
