@@ -52,8 +52,10 @@ class History:
         """
         self._path = path
         self._keep = keep
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # held for moments: callers are on event loops
+        self._database = threading.RLock()
         self._pending: OrderedDict[str, tuple[str, bool, float, bytes]] = OrderedDict()
+        self._writing: OrderedDict[str, tuple[str, bool, float, bytes]] = OrderedDict()
         self._waiting: list[Callable[[], object]] = []
         self._wake = threading.Event()
         self._closed = False
@@ -80,7 +82,7 @@ class History:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            if not self._pending:
+            if not self._pending and not self._writing:
                 return
             self._waiting.append(lambda: loop.call_soon_threadsafe(_settle, future))
         self._wake.set()
@@ -89,23 +91,23 @@ class History:
     def get(self, execution_id: str) -> dict[str, Any] | None:
         """Return an execution, ``None`` when there is none or it is too long ago."""
         with self._lock:
-            if (row := self._pending.get(execution_id)) is not None:
-                return orjson.loads(row[3])
-            found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
+            row = self._pending.get(execution_id) or self._writing.get(execution_id)
+        if row is not None:
+            return orjson.loads(row[3])
+        found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
         return orjson.loads(found[0][0]) if found else None
 
     def recent(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest executions, the newest first."""
         self.flush()
-        with self._lock:
-            rows = self._query("SELECT at, body FROM executions ORDER BY number DESC LIMIT ?", (limit,))
+        rows = self._query("SELECT at, body FROM executions ORDER BY number DESC LIMIT ?", (limit,))
         return [{**orjson.loads(body), "at": at} for at, body in rows]
 
     # -- jobs -------------------------------------------------------------------------------------------------
 
     def start_job(self, job_id: str, total: int) -> None:
         """Begin a job."""
-        with self._lock, self._connection:
+        with self._database, self._connection:
             self._connection.execute(
                 "INSERT INTO jobs (id, status, total, done, failed, at) VALUES (?, 'running', ?, 0, 0, ?)",
                 (job_id, total, time.time()),
@@ -116,7 +118,7 @@ class History:
 
     def update_job(self, job_id: str, done: int, failed: int) -> bool:
         """Note progress; return whether the job was asked to stop."""
-        with self._lock, self._connection:
+        with self._database, self._connection:
             self._connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
             row = self._connection.execute("SELECT cancelled FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return bool(row and row[0])
@@ -124,27 +126,25 @@ class History:
     def finish_job(self, job_id: str, status: str, body: dict[str, Any] | None, error: str | None = None) -> None:
         """End a job with its results."""
         packed = None if body is None else orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
-        with self._lock, self._connection:
+        with self._database, self._connection:
             self._connection.execute(
                 "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, packed, error, job_id)
             )
 
     def job(self, job_id: str) -> dict[str, Any] | None:
         """Return a job's state."""
-        with self._lock:
-            rows = self._query("SELECT status, total, done, failed, error FROM jobs WHERE id = ?", (job_id,))
+        rows = self._query("SELECT status, total, done, failed, error FROM jobs WHERE id = ?", (job_id,))
         names = ("status", "total", "done", "failed", "error")
         return {"batch_id": job_id, **dict(zip(names, rows[0], strict=True))} if rows else None
 
     def job_results(self, job_id: str) -> dict[str, Any] | None:
         """Return the results of a job that has ended."""
-        with self._lock:
-            rows = self._query("SELECT body FROM jobs WHERE id = ?", (job_id,))
+        rows = self._query("SELECT body FROM jobs WHERE id = ?", (job_id,))
         return orjson.loads(rows[0][0]) if rows and rows[0][0] is not None else None
 
     def cancel_job(self, job_id: str) -> bool:
         """Ask a job to stop; return whether it was running."""
-        with self._lock, self._connection:
+        with self._database, self._connection:
             changed = self._connection.execute(
                 "UPDATE jobs SET cancelled = 1 WHERE id = ? AND status = 'running'", (job_id,)
             )
@@ -159,7 +159,7 @@ class History:
             BridgeError: `conflict` when the key came with another request, or its first one still runs.
         """
         now = time.time()
-        with self._lock, self._connection:
+        with self._database, self._connection:
             self._connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
             inserted = self._connection.execute(
                 "INSERT OR IGNORE INTO answers (key, request, at) VALUES (?, ?, ?)", (key, request, now)
@@ -175,7 +175,7 @@ class History:
 
     def answer(self, key: str, body: dict[str, Any] | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""
-        with self._lock, self._connection:
+        with self._database, self._connection:
             if body is None:
                 self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
@@ -186,12 +186,16 @@ class History:
 
     def flush(self) -> None:
         """Write what is pending now."""
-        with self._lock:
-            rows, self._pending = self._pending, OrderedDict()
-            waiting, self._waiting = self._waiting, []
+        with self._database:
+            with self._lock:
+                rows, self._pending = self._pending, OrderedDict()
+                self._writing = rows
+                waiting, self._waiting = self._waiting, []
             try:
                 self._write(rows)
             finally:
+                with self._lock:
+                    self._writing = OrderedDict()
                 for tell in waiting:
                     with contextlib.suppress(RuntimeError):  # its loop has ended
                         tell()
@@ -212,7 +216,7 @@ class History:
     def close(self) -> None:
         """Write what is pending, and close the file."""
         self.flush()
-        with self._lock:
+        with self._database:
             self._closed = True
             self._connection.close()
         self._wake.set()
@@ -234,7 +238,8 @@ class History:
             self.flush()
 
     def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
-        return self._connection.execute(text, values).fetchall()
+        with self._database:
+            return self._connection.execute(text, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         for attempt in (1, 2):
