@@ -160,7 +160,7 @@ defmodule DSPex.Native.JsonSchema.Pattern do
   defp escape("k<" <> rest, done, next), do: next.(rest, ["\\k<" | done])
   defp escape(<<"c", letter, rest::binary>>, done, next), do: next.(rest, [<<"\\c", letter>> | done])
 
-  defp escape(<<character, rest::binary>>, done, next) when character in 'dDwWsSbBtnrfx123456789' do
+  defp escape(<<character, rest::binary>>, done, next) when character in ~c'dDwWsSbBtnrfx123456789' do
     next.(rest, [<<"\\", character>> | done])
   end
 

@@ -73,7 +73,7 @@ defmodule DSPex.Native.LM.Http do
     Process.monitor(owner)
     start_profile()
     charlists = for {name, value} <- headers, do: {String.to_charlist(name), String.to_charlist(value)}
-    request = {String.to_charlist(url), charlists, 'application/json', IO.iodata_to_binary(body)}
+    request = {String.to_charlist(url), charlists, ~c'application/json', IO.iodata_to_binary(body)}
     http = [timeout: timeout, connect_timeout: min(timeout, @connect_timeout), autoredirect: false, ssl: tls(url)]
 
     case :httpc.request(:post, request, http, [sync: false, stream: {:self, :once}, body_format: :binary], @profile) do

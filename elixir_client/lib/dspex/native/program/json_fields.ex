@@ -80,7 +80,7 @@ defmodule DSPex.Native.Program.JsonFields do
 
   defp escaped(state, <<?\\, char>>), do: put(%{state | escape: ""}, Map.get(@escapes, char, <<char>>))
 
-  defp high?(<<d, second, _rest::binary>>), do: d in 'dD' and second in '89abAB'
+  defp high?(<<d, second, _rest::binary>>), do: d in ~c'dD' and second in ~c'89abAB'
 
   defp decoded(escape) do
     case DSPex.Native.Adapter.PythonJson.decode("\"" <> escape <> "\"") do

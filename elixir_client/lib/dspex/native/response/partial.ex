@@ -191,7 +191,7 @@ defmodule DSPex.Native.Response.Partial do
   defp escape(<<char, rest::binary>>), do: decoded(<<?\\, char>>, rest)
   defp escape(""), do: :more
 
-  defp high?(<<d, second, _rest::binary>>), do: d in 'dD' and second in '89abAB'
+  defp high?(<<d, second, _rest::binary>>), do: d in ~c'dD' and second in ~c'89abAB'
 
   defp decoded(escape, rest) do
     with {:ok, text} <- PythonJson.decode("\"" <> escape <> "\""), do: {:ok, text, rest}

@@ -64,7 +64,7 @@ defmodule DSPex.Wire.Json.Otp do
 
   # JSON's own white space: String.trim/1 knows more of it.
   @doc false
-  def blank?(<<char, rest::binary>>) when char in ' \t\r\n', do: blank?(rest)
+  def blank?(<<char, rest::binary>>) when char in ~c' \t\r\n', do: blank?(rest)
   def blank?(rest), do: rest == ""
 end
 

@@ -54,7 +54,8 @@ defmodule DSPex.Native.Adapter.Repair.Ahead do
   defp recoverable?(look, offset) do
     char = at(look, offset)
 
-    char in [?{, ?[, ?- | @quotes] or digit?(char) or Enum.any?(['true', 'false', 'null'], &literal?(look, offset, &1)) or
+    char in [?{, ?[, ?- | @quotes] or digit?(char) or
+      Enum.any?([~c'true', ~c'false', ~c'null'], &literal?(look, offset, &1)) or
       at(look, skip_to(look, [?} | @quotes], offset)) == ?}
   end
 

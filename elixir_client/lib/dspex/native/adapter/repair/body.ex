@@ -159,7 +159,7 @@ defmodule DSPex.Native.Adapter.Repair.Body do
     cond do
       current(look) != :value -> :no
       at(look, offset) == nil -> {:stop, state, look}
-      slice(look, look.index + offset, look.index + offset + 3) == '```' -> fence(state, look, offset)
+      slice(look, look.index + offset, look.index + offset + 3) == ~c'```' -> fence(state, look, offset)
       true -> :no
     end
   end

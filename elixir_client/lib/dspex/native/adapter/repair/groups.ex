@@ -57,7 +57,7 @@ defmodule DSPex.Native.Adapter.Repair.Groups do
     cond do
       char == nil -> false
       char in [?), ?{, ?[, ?(, ?-, ?.] or is_quote(char) or digit?(char) -> true
-      true -> Enum.take(word, 4) in ['true', 'null', 'none'] or word == 'false'
+      true -> Enum.take(word, 4) in [~c'true', ~c'null', ~c'none'] or word == ~c'false'
     end
   end
 

@@ -12,7 +12,7 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
   alias DSPex.Native.Adapter.Repair.Text
   alias DSPex.Native.Python
 
-  @literals [{'true', true}, {'false', false}, {'null', nil}, {'none', nil}]
+  @literals [{~c'true', true}, {~c'false', false}, {~c'null', nil}, {~c'none', nil}]
 
   @type parsed :: {Python.value(), Look.t()}
 
@@ -87,9 +87,9 @@ defmodule DSPex.Native.Adapter.Repair.Strings do
 
   # ```json … ``` inside a text is read as JSON.
   defp fenced({state, look}, value) do
-    stop = if slice(look, look.index, look.index + 7) == '```json', do: skip_to(look, ?`, 7)
+    stop = if slice(look, look.index, look.index + 7) == ~c'```json', do: skip_to(look, ?`, 7)
 
-    if stop && slice(look, look.index + stop, look.index + stop + 3) == '```',
+    if stop && slice(look, look.index + stop, look.index + stop + 3) == ~c'```',
       do: look |> move(7) |> value.(),
       else: doubled(state, look)
   end
