@@ -8,6 +8,7 @@ from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.lms.chat_errors import status_error
 
 _MAX_LINE = 16 * 1024 * 1024
+MAX_STREAM = 64 * 1024 * 1024
 
 
 class StreamReader:
@@ -20,6 +21,7 @@ class StreamReader:
     def __init__(self, provider: str) -> None:
         self._provider = provider
         self._rest = b""
+        self._size = 0
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
@@ -31,8 +33,11 @@ class StreamReader:
         """Take bytes in any portions; return the text of the answer that they hold.
 
         Raises:
-            lm15 errors: the server sent an error or something else than events.
+            lm15 errors: the server sent an error, something else than events, or more than `MAX_STREAM` bytes.
         """
+        self._size += len(data)
+        if self._size > MAX_STREAM:
+            raise lm15.ServerError(f"the stream is longer than {MAX_STREAM} bytes", provider=self._provider)
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _MAX_LINE:
             raise lm15.ServerError("an event of the stream is too large", provider=self._provider)
@@ -96,4 +101,4 @@ class StreamReader:
         return message, self._usage, self._model
 
 
-__all__ = ["StreamReader"]
+__all__ = ["MAX_STREAM", "StreamReader"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.lms.chat_errors import retry_after, status_error
-from python_bridge.engine.lms.chat_stream import StreamReader
+from python_bridge.engine.lms.chat_stream import MAX_STREAM, StreamReader
 from python_bridge.engine.lms.engines import wire_for
 from python_bridge.engine.lms.pricing import price_tokens
 from python_bridge.errors import BridgeError
@@ -74,6 +74,15 @@ def test_a_stream_without_an_end_is_no_answer() -> None:
     reader.feed(event(content="half"))
     with pytest.raises(lm15.StreamAssemblyError):
         reader.finish()
+
+
+def test_a_stream_that_never_ends_is_an_error_before_it_fills_the_memory() -> None:
+    reader = StreamReader("openai")
+    event = b'data: {"choices": [{"delta": {"reasoning_content": "' + b"x" * 1_000_000 + b'"}}]}\n\n'
+    for _ in range(MAX_STREAM // len(event)):
+        reader.feed(event)
+    with pytest.raises(lm15.ServerError, match="longer than"):
+        reader.feed(event)
 
 
 @pytest.mark.parametrize(
