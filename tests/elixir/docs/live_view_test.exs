@@ -39,7 +39,7 @@ defmodule DSPex.Docs.LiveViewTest do
       Code.compile_string(@stand_ins) ++ Code.compile_file("elixir_client/lib/dspex/integrations/plug.ex") ++ guide()
 
     on_exit(fn ->
-      for {module, _code} <- files, do: :code.purge(module) && :code.delete(module) && :code.purge(module)
+      for {module, _code} <- files, do: {:code.delete(module), :code.purge(module)}
     end)
   end
 

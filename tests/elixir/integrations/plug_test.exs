@@ -24,7 +24,7 @@ defmodule DSPex.Integrations.PlugTest do
     files = Code.compile_string(@plug) ++ Code.compile_file("elixir_client/lib/dspex/integrations/plug.ex")
 
     on_exit(fn ->
-      for {module, _code} <- files, do: :code.purge(module) && :code.delete(module) && :code.purge(module)
+      for {module, _code} <- files, do: {:code.delete(module), :code.purge(module)}
     end)
 
     {:ok, plug: DSPex.Integrations.Plug}

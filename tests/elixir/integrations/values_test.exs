@@ -53,7 +53,7 @@ defmodule DSPex.Integrations.ValuesTest do
   defp stand_in(source, files) do
     files = Enum.flat_map(files, &Code.compile_file(Path.join(@folder, &1)))
     modules = Enum.map(source ++ files, &elem(&1, 0))
-    on_exit(fn -> for module <- modules, do: :code.purge(module) && :code.delete(module) && :code.purge(module) end)
+    on_exit(fn -> for module <- modules, do: {:code.delete(module), :code.purge(module)} end)
   end
 
   # Sent by the one encoding and read back.

@@ -100,6 +100,11 @@ defmodule DSPex.Interop.ForkServerTest do
     {:ok, %{default: %{workers: [%{os_pid: worker}]}}} = DSPex.info(name)
     {_output, 0} = Os.signal("KILL", Os.parent(worker))
     Wait.eventually(fn -> Os.gone?(worker) end)
+    # The owner hears of it a moment later; a call that is sent before then is lost with the worker.
+    Wait.eventually(fn ->
+      match?({:ok, %{default: %{workers: [%{os_pid: new}]}}} when new != worker, DSPex.info(name))
+    end)
+
     assert {:ok, _prediction} = DSPex.call(@program, @inputs, instance: name, timeout: 120_000)
     stop_supervised!(name)
   end
