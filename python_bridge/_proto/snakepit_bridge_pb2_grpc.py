@@ -132,7 +132,8 @@ class BridgeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CleanupSession(self, request, context):
-        """Worker → BEAM.
+        """Worker → BEAM. InitializeSession comes before these: the BEAM knows no session that a worker did not open there, forgets
+        one that is not used for an hour ("not_found"), and takes names of tools that match [A-Za-z0-9][A-Za-z0-9_.-]{0,63} only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
