@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 import threading
 import time
@@ -69,7 +70,7 @@ class History:
 
     def add(self, execution_id: str, program: str, success: bool, body: dict[str, Any]) -> None:
         """Keep an execution; `body` is what `get` gives."""
-        row = (program, success, time.time(), orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS))
+        row = (program, success, time.time(), _packed(body))
         with self._lock:
             self._pending[execution_id] = row
             if len(self._pending) > _MAX_PENDING:
@@ -125,7 +126,7 @@ class History:
 
     def finish_job(self, job_id: str, status: str, body: dict[str, Any] | None, error: str | None = None) -> None:
         """End a job with its results."""
-        packed = None if body is None else orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+        packed = None if body is None else _packed(body)
         with self._database, self._connection:
             self._connection.execute(
                 "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, packed, error, job_id)
@@ -179,7 +180,7 @@ class History:
             if body is None:
                 self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
-                packed = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+                packed = _packed(body)
                 self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (packed, key))
 
     # -- the file ---------------------------------------------------------------------------------------------
@@ -263,6 +264,13 @@ class History:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _packed(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # integers of more than 64 bits
+        return json.dumps(body, default=str).encode()
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

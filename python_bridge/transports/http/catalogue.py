@@ -2,12 +2,16 @@
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
+
+from cachetools import LRUCache
 
 from python_bridge.engine.signatures.parser import parse_signature
 from python_bridge.errors import BridgeError
 
+_MAX_KEPT = 256
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
 
@@ -20,6 +24,7 @@ class Catalogue:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._read: LRUCache[str, tuple[tuple[int, int, int], dict[str, Any]]] = LRUCache(_MAX_KEPT)
 
     def ids(self) -> list[str]:
         """Return the ids, sorted."""
@@ -34,8 +39,17 @@ class Catalogue:
             BridgeError: `program_error` when its file cannot be read as a JSON object.
         """
         path = self._folder / f"{program_id}.json"
-        if not _ID.fullmatch(program_id) or not path.is_file():
+        if not _ID.fullmatch(program_id) or (mark := _mark(path)) is None:
             return None
+        kept = self._read.get(program_id)
+        if kept is not None and kept[0] == mark:
+            return kept[1]
+        program = self._parse(path, program_id)
+        self._read[program_id] = mark, program
+        return program
+
+    @staticmethod
+    def _parse(path: Path, program_id: str) -> dict[str, Any]:
         try:
             program = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
@@ -43,6 +57,15 @@ class Catalogue:
         if not isinstance(program, dict):
             raise BridgeError("program_error", f"the program {program_id} is no JSON object")
         return program
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What tells that a file has changed; ``None`` where there is no file."""
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (seen.st_mtime_ns, seen.st_size, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
 
 
 def signature_text(program: dict[str, Any]) -> str:

@@ -52,3 +52,14 @@ def test_a_claim_that_failed_gives_its_key_back(tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match="another request"):
         history.claim("k", b"2")
     history.close()
+
+
+@pytest.mark.req("RT-2")
+def test_integers_of_any_size_are_kept(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    try:
+        history.add("e", "p", True, {"outputs": {"n": 2**70}})
+        history.flush()
+        assert history.get("e") == {"outputs": {"n": float(2**70)}}
+    finally:
+        history.close()
