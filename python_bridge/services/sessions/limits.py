@@ -35,10 +35,10 @@ class SessionLimits:
         ceilings = asdict(self)
         for name, value in wanted.items():
             if name not in ceilings:
-                text = f"{name!r} is no limit of a session; they are {', '.join(ceilings)}"
+                text = f"{name!r:.80} is no limit of a session; they are {', '.join(ceilings)}"
                 raise BridgeError("invalid_request", text)
             if type(value) is not int or not 1 <= value <= ceilings[name]:
-                text = f"limits.{name} must be an integer from 1 to {ceilings[name]}, it is {value!r}"
+                text = f"limits.{name} must be an integer from 1 to {ceilings[name]}, it is {value!r:.80}"
                 raise BridgeError("invalid_request", text)
         return replace(self, **wanted)
 

@@ -30,6 +30,7 @@ from python_bridge.services.sessions.shown import (
     export_document,
     history_position,
     import_document,
+    import_limits,
     list_item,
     moment,
     show_entry,
@@ -186,7 +187,7 @@ class SessionOperations:
             document,
             (ref.tenant, _new_id(params.session)),
             self._read_programs(document.get("programs")),
-            self._manager.settings.limits.narrowed(document.get("limits") or {}),
+            import_limits(document.get("limits"), self._manager.settings.limits),
             self._manager.clock.now(),
         )
         return await self._manager.open(replace(state, variables=_variables(dict(state.variables))), ref, describe)

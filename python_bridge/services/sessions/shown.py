@@ -1,9 +1,11 @@
 """Sessions as clients see them: descriptions, listings, and documents for export and import."""
 
-from datetime import UTC, datetime
+import math
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from python_bridge.errors import BridgeError
+from python_bridge.protocol.messages import is_name
 from python_bridge.services.sessions.codec import decode, encode
 from python_bridge.services.sessions.history import Entry, History
 from python_bridge.services.sessions.limits import SessionLimits
@@ -13,11 +15,9 @@ from python_bridge.services.sessions.usage import Usage
 from python_bridge.store.rows import SessionRow
 
 DOCUMENT_FORMAT = 1
-_USAGE_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("calls", "lm_calls", "prompt_tokens", "completion_tokens", "total_tokens"), (int,)),
-    "cost": (int, float),
-    "by_model": (dict,),
-}
+_COUNTS = frozenset({"calls", "lm_calls", "prompt_tokens", "completion_tokens", "total_tokens"})
+_MAX_COUNT = 2**53  # sums stay far below what a column holds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(milliseconds: int) -> datetime:
@@ -87,18 +87,20 @@ def export_document(state: SessionState) -> dict[str, Any]:
     }
 
 
-def import_history(entries: Any, now: int) -> History:
-    """Return the history of a document.
+def import_history(entries: Any, now: int, keep: int) -> History:
+    """Return the newest `keep` entries of a document, numbered as if all had been appended.
 
     Raises:
         BridgeError: `invalid_request` for an entry of another shape.
     """
-    history = History()
-    for index, item in enumerate(_list(entries, "history")):
+    items = _list(entries, "history")
+    skipped = max(0, len(items) - keep)  # a longer history would be built only to be cut, with a copy for each entry
+    history = History(next_seq=skipped)
+    for index, item in enumerate(items[skipped:], skipped):
         fields = _map(_map(item, f"history[{index}]").get("fields"), f"history[{index}].fields")
         at, tokens = item.get("at"), item.get("tokens")
-        milliseconds = int(at.timestamp() * 1000) if isinstance(at, datetime) else now
-        known = tokens if type(tokens) is int and tokens >= 0 else None
+        milliseconds = _milliseconds(at, f"history[{index}].at") if isinstance(at, datetime) else now
+        known = tokens if _is_count(tokens) else None
         history = history.append(fields, encode(fields), milliseconds, known)
     return history
 
@@ -107,16 +109,26 @@ def import_usage(values: Any) -> Usage:
     """Return the usage of a document.
 
     Raises:
-        BridgeError: `invalid_request` for one of another shape.
+        BridgeError: `invalid_request` for one of another shape, or for numbers that no usage can have.
     """
     members = _map(values, "usage")
     for name, value in members.items():
-        if not isinstance(value, _USAGE_TYPES.get(name, ())):
-            raise BridgeError("invalid_request", f"usage.{name} of the document is not what an export gives")
+        if not (name == "by_model" or (name in _COUNTS and _is_count(value)) or (name == "cost" and _is_cost(value))):
+            raise BridgeError("invalid_request", f"usage.{_plain(name)} of the document is not what an export gives")
     for model, counts in _map(members.get("by_model", {}), "usage.by_model").items():
-        if any(type(count) is not int for count in _map(counts, f"usage.by_model.{model}").values()):
-            raise BridgeError("invalid_request", f"usage.by_model.{model} of the document must hold integers")
+        where = f"usage.by_model.{_plain(model)}"
+        if not all(_is_count(count) for count in _map(counts, where).values()):
+            raise BridgeError("invalid_request", f"{where} of the document must hold integers from 0 to {_MAX_COUNT}")
     return Usage.from_map(members)
+
+
+def import_limits(values: Any, ceilings: SessionLimits) -> SessionLimits:
+    """Return the limits of a document; ``None`` are those of the settings.
+
+    Raises:
+        BridgeError: `invalid_request` for limits of another shape, or above the ceilings.
+    """
+    return ceilings if values is None else ceilings.narrowed(_map(values, "limits"))
 
 
 def import_document(
@@ -131,7 +143,7 @@ def import_document(
     Raises:
         BridgeError: `invalid_request` for a document of another shape or a newer format.
     """
-    if document.get("format") != DOCUMENT_FORMAT:
+    if document.get("format") is True or document.get("format") != DOCUMENT_FORMAT:
         text = f"a session's document has format {DOCUMENT_FORMAT}, this one has {document.get('format')!r:.40}"
         raise BridgeError("invalid_request", text)
     return SessionState(
@@ -143,10 +155,33 @@ def import_document(
         adapter=document.get("adapter"),
         variables=_map(document.get("variables", {}), "variables"),
         programs=programs,
-        history=import_history(document.get("history", []), now).within(limits),
+        history=import_history(document.get("history", []), now, limits.history_entries).within(limits),
         usage=import_usage(document.get("usage", {})),
         limits=limits,
     )
+
+
+def _milliseconds(at: datetime, what: str) -> int:
+    # An offset can push a time over the ends of the calendar, from where it could never be shown again.
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
+    try:
+        moment(milliseconds)
+    except (ValueError, OverflowError):
+        raise BridgeError("invalid_request", f"{what} of the document lies outside of the years 1 to 9999") from None
+    return milliseconds
+
+
+def _plain(name: str) -> str:
+    return name if is_name(name) else f"{name!r:.80}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_COUNT
+
+
+def _is_cost(value: Any) -> bool:
+    return _is_count(value) or (type(value) is float and math.isfinite(value) and value >= 0)
 
 
 def _map(value: Any, what: str) -> dict[str, Any]:
@@ -167,6 +202,7 @@ __all__ = [
     "export_document",
     "history_position",
     "import_document",
+    "import_limits",
     "list_item",
     "moment",
     "show_entry",

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from python_bridge.worker.memory import memory_worker
 pytestmark = pytest.mark.anyio
 
 PROGRAM = {"kind": "scripted"}
+# Offsets carry these over the ends of the calendar.
+BEFORE_TIME = {"fields": {}, "at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))}
+AFTER_TIME = {"fields": {}, "at": datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14)))}
 
 
 @pytest.mark.req("FR2.3.1")
@@ -236,6 +239,16 @@ async def test_an_exported_session_is_imported_whole_under_another_id(workers: W
     assert {**copied, "session": "s"} == document
 
 
+@pytest.mark.req("NFR4.1.4")
+async def test_an_import_keeps_the_newest_entries_of_a_huge_history(client: BridgeClient) -> None:
+    entries = [{"fields": {"q": number}, "tokens": 2**70, "at": datetime(1, 1, 1)} for number in range(20_000)]
+    document = {"format": 1, "history": entries, "limits": {"history_entries": 2}}
+    made = await client.request("session.import", {"document": document, "session": "huge"})
+    assert made["history"] == {"entries": 2, "first": 19_998, "next": 20_000, "tokens": 6, "bytes": 22}
+    found = (await client.request("session.history", {"session": "huge"}))["entries"]
+    assert [entry["fields"] for entry in found] == [{"q": 19_998}, {"q": 19_999}]
+
+
 @pytest.mark.parametrize(
     ("method", "params", "text"),
     [
@@ -257,6 +270,17 @@ async def test_an_exported_session_is_imported_whole_under_another_id(workers: W
         ("session.import", {"document": {"format": 1, "history": [1]}}, "history[0]"),
         ("session.import", {"document": {"format": 1, "usage": {"calls": "x"}}}, "usage.calls"),
         ("session.import", {"document": {"format": 1, "usage": {"by_model": {"m": {"n": "x"}}}}}, "by_model"),
+        ("session.import", {"document": {"format": True}}, "format 1"),
+        ("session.import", {"document": {"format": 1, "limits": [1]}}, "limits of the document must be a map"),
+        ("session.import", {"document": {"format": 1, "limits": {"ttl_ms": 0}}}, "limits.ttl_ms"),
+        ("session.import", {"document": {"format": 1, "usage": {"calls": True}}}, "usage.calls"),
+        ("session.import", {"document": {"format": 1, "usage": {"calls": -1}}}, "usage.calls"),
+        ("session.import", {"document": {"format": 1, "usage": {"calls": 10**30}}}, "usage.calls"),
+        ("session.import", {"document": {"format": 1, "usage": {"cost": float("nan")}}}, "usage.cost"),
+        ("session.import", {"document": {"format": 1, "usage": {"cost": 10**400}}}, "usage.cost"),
+        ("session.import", {"document": {"format": 1, "usage": {"by_model": {"\x1b[2J": 1}}}}, "'\\x1b[2J'"),
+        ("session.import", {"document": {"format": 1, "history": [BEFORE_TIME]}}, "history[0].at"),
+        ("session.import", {"document": {"format": 1, "history": [AFTER_TIME]}}, "history[0].at"),
     ],
 )
 @pytest.mark.req("NFR4.1.4")
