@@ -16,7 +16,7 @@ from python_bridge.settings import Settings, SettingsError, load_settings
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
-Config = Annotated[Path | None, typer.Option(help="TOML file with [lms.NAME] tables (env: DSPEX_CONFIG).")]
+Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Lm = Annotated[str | None, typer.Option(help="Model of the default LM (env: DSPEX_LM).")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 

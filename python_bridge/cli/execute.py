@@ -23,7 +23,7 @@ EXIT_INTERRUPTED = 130
 
 Program = Annotated[str, typer.Argument(help="A program JSON file, an id in --programs, or a signature.")]
 Lm = Annotated[str | None, typer.Option(help="Model for programs that name none (env: DSPEX_LM).")]
-Config = Annotated[Path | None, typer.Option(help="TOML file with [lms.NAME] tables (env: DSPEX_CONFIG).")]
+Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Programs = Annotated[Path, typer.Option(help="Folder of program JSON files, <program_id>.json.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The whole result as JSON.")]
 

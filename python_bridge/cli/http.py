@@ -14,7 +14,7 @@ from python_bridge.settings import SettingsError, load_settings
 
 EXIT_USAGE = 2
 
-Config = Annotated[Path | None, typer.Option(help="TOML file with [lms.NAME] tables (env: DSPEX_CONFIG).")]
+Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Programs = Annotated[Path, typer.Option(help="Folder of program JSON files, <program_id>.json.")]
 
 

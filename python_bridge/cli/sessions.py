@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -22,6 +23,7 @@ from python_bridge.wire import json as wire_json
 
 EXIT_FAILURE, EXIT_USAGE = 1, 2
 _MOST_BYTES = 256 * 1024 * 1024
+_STEERS = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # terminals, and the direction of text
 
 sessions_app = typer.Typer(name="sessions", help="Lists, shows, exports, imports and closes sessions.")
 
@@ -100,7 +102,7 @@ def export_session(
 ) -> None:
     """Write a session whole, as JSON that `import` reads: its values and its history stand there in clear."""
     document = _run(_settings(store, instance, config), tenant, lambda sessions: sessions.export(session))
-    text = json.dumps(json.loads(wire_json.encode(document)), indent=2, ensure_ascii=False) + "\n"
+    text = _json(json.loads(wire_json.encode(document))) + "\n"
     if output is None:
         typer.echo(text, nl=False)
         return
@@ -205,7 +207,13 @@ def _moment(value: datetime) -> str:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    typer.echo(_json(value))
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    # What is not printable stands in strings alone, but for the ends of lines; JSON escapes only part of it.
+    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:

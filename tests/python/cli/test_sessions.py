@@ -66,13 +66,17 @@ def test_a_session_is_shown_without_its_values_and_its_history_without_secrets(s
 
 
 def test_texts_of_a_session_neither_break_the_table_nor_steer_the_terminal(store: str) -> None:
-    document = {"format": 1, "history": [{"fields": {"q": "\x1b[2Jgone\u009b"}}]}
+    document = {"format": 1, "history": [{"fields": {"q": "\x1b[2Jgone\u009b\u202e"}}]}
     made = sessions("import", "-", "--session", "[/red] a", store=store, input=json.dumps(document))
     assert made.exit_code == 0
     assert "[/red] a" in sessions("list", store=store).output
     shown = sessions("show", "[/red] a", "--entries", "1", store=store)
     assert "gone" in shown.output
     assert not {"\x1b", "\u009b"} & set(shown.output)
+    exported = sessions("export", "[/red] a", store=store).output
+    assert json.loads(exported)["history"][0]["fields"] == {"q": "\x1b[2Jgone\u009b\u202e"}
+    for output in (exported, sessions("show", "[/red] a", "--entries", "1", "--json", store=store).output):
+        assert not {"\x1b", "\u009b", "\u202e"} & set(output)
 
 
 def test_an_exported_session_is_imported_whole(store: str, tmp_path: Path) -> None:

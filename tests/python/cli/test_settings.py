@@ -116,7 +116,7 @@ def test_help_shows_every_flag_that_the_short_way_reads() -> None:
 def test_the_command_line_prints_help_and_version() -> None:
     runner = CliRunner()
     assert "worker" in runner.invoke(app, ["--help"]).output
-    output = runner.invoke(app, ["worker", "--help"], terminal_width=200).output
-    assert "--lm-api-base" in output
-    assert "[lms.NAME]" in output  # which is no mark-up
+    assert "--lm-api-base" in runner.invoke(app, ["worker", "--help"], terminal_width=200).output
+    for command in (["worker"], ["serve"], ["run"], ["batch"], ["lm", "list"]):
+        assert "[lms.NAME]" in runner.invoke(app, [*command, "--help"], terminal_width=200).output  # no mark-up
     assert runner.invoke(app, ["version"]).output.strip()
