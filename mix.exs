@@ -12,6 +12,8 @@ defmodule DSPex.MixProject do
                         :otel_span,
                         Explorer.DataFrame,
                         Plug.Conn,
+                        Finch,
+                        Req,
                         Snakepit,
                         Snakepit.Adapter,
                         Snakepit.Adapters.GRPCPython,
@@ -63,6 +65,8 @@ defmodule DSPex.MixProject do
         {:nx, "~> 0.7", optional: true},
         {:explorer, "~> 0.8", optional: true},
         {:plug, "~> 1.14", optional: true},
+        {:finch, "~> 0.17", optional: true},
+        {:req, "~> 0.5", optional: true},
         {:opentelemetry_api, "~> 1.2", optional: true},
         {:ex_doc, "~> 0.31", only: :dev, runtime: false}
       ] ++ snakepit()

@@ -6,8 +6,9 @@ defmodule DSPex.Native.LM do
       {:ok, completion} = DSPex.Native.LM.chat(lm, [%{"role" => "user", "content" => "Hello"}])
       completion.text
 
-  The key is read from the environment when a request is made, and is kept nowhere. Requests go through OTP's `:httpc`
-  (or a module of yours, see `DSPex.Native.LM.Http`), TLS certificates are verified, redirects are not followed. When the calling process dies, its request is dropped.
+  The key is read from the environment when a request is made, and is kept nowhere. Requests go through OTP's `:httpc`,
+  through Finch or Req, or through a module of yours (see `DSPex.Native.LM.Http`). TLS certificates are verified, redirects
+  are not followed. When the calling process dies, its request is dropped.
 
   Errors of the server are retried `retries` times when they may pass (408, 429, 5xx, a broken connection), after the time
   that `Retry-After` names or else with back-off, and only before anything of the answer was handed on.
@@ -66,7 +67,8 @@ defmodule DSPex.Native.LM do
     * `:retries` – default 2
     * `:params` – `temperature`, `max_tokens`, `n`, `top_p`, `stop`, `seed` of every request
     * `:max_bytes` – of one answer (64 MiB)
-    * `:http` – a module with the callbacks of `DSPex.Native.LM.Http`, which is the default and stands on `:httpc`
+    * `:http` – a module with the callbacks of `DSPex.Native.LM.Http`, which is the default and stands on `:httpc`; where the
+      library is installed, `DSPex.Native.LM.Http.Finch` and `DSPex.Native.LM.Http.Req`
 
       iex> lm = DSPex.Native.LM.new("openai/gpt-4o-mini", base_url: "http://127.0.0.1:9/v1", params: %{temperature: 0})
       iex> {lm.base_url, lm.params}
@@ -139,14 +141,25 @@ defmodule DSPex.Native.LM do
   defp headers(%__MODULE__{api_key_env: nil}), do: {:ok, []}
 
   defp headers(%__MODULE__{api_key_env: name} = lm) do
-    case System.get_env(name) do
-      key when key in [nil, ""] ->
-        text = "the LM #{lm.model} needs the environment variable #{name}; set it where this system starts"
-        {:error, Error.new(:lm_error, text, details: %{"provider" => Chat.provider(lm), "code" => "not_configured"})}
+    # A key that was read from a file brings the end of its line along.
+    key = String.trim(System.get_env(name, ""))
 
-      key ->
+    cond do
+      key == "" ->
+        not_configured(lm, "needs the environment variable #{name}; set it where this system starts")
+
+      # A line end would begin a header of its own.
+      key =~ ~r/\A[!-~]+\z/ ->
         {:ok, [{"authorization", "Bearer " <> key}]}
+
+      true ->
+        not_configured(lm, "cannot use #{name}, whose value is no key: it holds spaces, line ends or other than ASCII")
     end
+  end
+
+  defp not_configured(lm, problem) do
+    details = %{"provider" => Chat.provider(lm), "code" => "not_configured"}
+    {:error, Error.new(:lm_error, "the LM #{lm.model} " <> problem, details: details)}
   end
 
   # The order of DSPy's own messages; maps of Elixir have none.

@@ -132,6 +132,21 @@ defmodule DSPex.Native.LMTest do
     assert message =~ "needs the environment variable DSPEX_NO_SUCH_KEY"
   end
 
+  @tag req: "NFR4.1.1"
+  test "a key with the end of its line is taken without it, and one that would begin a header is refused", %{lm: lm} do
+    lm = %{lm | api_key_env: "DSPEX_KEY_FROM_A_FILE"}
+    on_exit(fn -> System.delete_env("DSPEX_KEY_FROM_A_FILE") end)
+    System.put_env("DSPEX_KEY_FROM_A_FILE", "sk-test\n")
+    assert {:ok, _completion} = LM.chat(lm, @messages)
+
+    for value <- ["sk-secret\r\nx: y", "sk-secret two", "sk-sécret"] do
+      System.put_env("DSPEX_KEY_FROM_A_FILE", value)
+      assert {:error, %Error{reason: :lm_error, retryable?: false, message: message}} = LM.chat(lm, @messages)
+      assert message =~ "DSPEX_KEY_FROM_A_FILE"
+      refute message =~ "cret"
+    end
+  end
+
   test "a parameter that is not known is refused by name" do
     assert_raise ArgumentError, ~r/temprature is no parameter/, fn -> LM.new("openai/x", params: %{temprature: 1}) end
   end

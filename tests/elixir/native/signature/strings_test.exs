@@ -37,4 +37,12 @@ defmodule DSPex.Native.SignatureStringsTest do
       end
     end
   end
+
+  @tag req: ["FR3.1.1", "NFR4.1.4"]
+  test "a character by its name is refused with a way to write it; bytes have no names" do
+    assert {:error, error} = DSPex.Signature.parse(~S(q -> a: Literal['\N{EM DASH}']))
+    message = Exception.message(error)
+    assert message =~ ~S(`\N{…}`) and message =~ ~S(\u00e9)
+    assert {:ok, {:bytes, ~S(\N{X})}, _size} = Strings.read(~S(b'\N{X}'), "b")
+  end
 end

@@ -248,10 +248,12 @@ defmodule DSPex.Native.LM.Chat do
     do: Error.new(:limit_exceeded, "the answer of the LM #{lm.model} has more than #{lm.max_bytes} bytes")
 
   defp reason({:failed_connect, details}), do: Enum.find_value(details, "it was refused", &connect_reason/1)
+  defp reason({:tls_alert, {alert, _text}}), do: "TLS ended with the alert #{alert}; look at the server's certificate"
   defp reason(:socket_closed_remotely), do: "the server closed it"
   defp reason(reason), do: inspect(reason, limit: 3, printable_limit: 80)
 
   defp connect_reason({_family, _options, reason}) when is_atom(reason), do: Atom.to_string(reason)
+  defp connect_reason({_family, _options, {:tls_alert, _alert} = reason}), do: reason(reason)
   defp connect_reason(_other), do: nil
 
   defp plain({pairs}), do: Map.new(pairs, fn {key, value} -> {key, plain(value)} end)

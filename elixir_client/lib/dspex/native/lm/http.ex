@@ -3,9 +3,13 @@ defmodule DSPex.Native.LM.Http do
   One HTTP request with `:httpc`, its body read on demand. It belongs to the process that opened it: when that one dies
   or closes it, the connection is dropped at once.
 
-  A module with the same three callbacks (over Finch, Mint or a test's own answers) takes its place with
-  `DSPex.Native.LM.new(model, http: MyApp.Http)`. All of them run in the process that asks the LM; certificates, redirects
-  (which are not to be followed: the key would go along) and time are that module's care.
+  Where Finch or Req is installed, `DSPex.Native.LM.new(model, http: DSPex.Native.LM.Http.Finch)` (or `….Http.Req`) takes its
+  place, and so does any module with the same three callbacks (over Mint, or a test's own answers). All of them run in the
+  process that asks the LM; certificates, redirects (which are not to be followed: the key would go along) and time are that
+  module's care.
+
+  Bytes of a body that a server sends in one packet with the head are given out by `:httpc` only when more comes. Where the
+  first piece of a stream counts and servers do so, take Finch.
   """
 
   @profile :dspex

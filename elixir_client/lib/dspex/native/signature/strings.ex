@@ -50,8 +50,15 @@ defmodule DSPex.Native.Signature.Strings do
 
   defp finish({:ok, stop}, body, kind, head, quote) do
     case decode(binary_part(body, 0, stop), kind) do
-      {:ok, value} -> {:ok, value, head + stop + quote}
-      :error -> {:error, head + stop + quote, "this string has a wrong escape", "Write `\\\\` for a backslash."}
+      {:ok, value} ->
+        {:ok, value, head + stop + quote}
+
+      :named ->
+        what = "characters by name (`\\N{…}`) are not read without Python, which has the table of names"
+        {:error, head + stop + quote, what, "Write the character itself, or its code: `\\u00e9`."}
+
+      :error ->
+        {:error, head + stop + quote, "this string has a wrong escape", "Write `\\\\` for a backslash."}
     end
   end
 
@@ -80,6 +87,7 @@ defmodule DSPex.Native.Signature.Strings do
   defp unescape(<<"\\x", _rest::binary>>, _bytes?, _done), do: :error
   defp unescape(<<"\\u", digits::binary-size(4), rest::binary>>, false, done), do: hex(digits, rest, false, done)
   defp unescape(<<"\\U", digits::binary-size(8), rest::binary>>, false, done), do: hex(digits, rest, false, done)
+  defp unescape(<<"\\N{", _rest::binary>>, false, _done), do: :named
   defp unescape(<<?\\, char, _rest::binary>>, false, _done) when char in [?u, ?U, ?N], do: :error
   defp unescape(<<char, rest::binary>>, bytes?, done), do: unescape(rest, bytes?, [char | done])
 
