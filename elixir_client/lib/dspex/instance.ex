@@ -101,7 +101,7 @@ defmodule DSPex.Instance do
   defp pool_config(name, table, pool, options) do
     fixed =
       ~w(workers start transport encoding max_in_flight max_frame_bytes max_backlog handshake_timeout ready_timeout
-               ping_interval ping_misses backoff backoff_reset drain_ms max_rss lms embedders attachment_bytes)a
+               ping_interval ping_misses backoff backoff_reset drain_ms max_rss lms embedders attachment_bytes version_mismatch)a
 
     Map.merge(Map.new(fixed, &{&1, options[&1]}), %{
       instance: name,

@@ -45,6 +45,11 @@ defmodule DSPex.Options do
       doc: "bytes that may wait to be written to a worker"
     ],
     handshake_timeout: [type: {:integer, 1, 3_600_000}, default: 20_000, doc: "ms until `initialize` is answered"],
+    version_mismatch: [
+      type: {:in, [:refuse, :allow]},
+      default: :refuse,
+      doc: "what to do with a worker whose Python package does not fit the version of this one"
+    ],
     ready_timeout: [type: {:integer, 1, 3_600_000}, default: 120_000, doc: "ms from there until dspy is loaded"],
     ping_interval: [type: {:integer, 10, 3_600_000}, default: 2_000, doc: "ms between pings"],
     ping_misses: [type: {:integer, 1, 1_000}, default: 4, doc: "pings without an answer until the process is killed"],

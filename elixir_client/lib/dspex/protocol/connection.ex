@@ -12,6 +12,7 @@ defmodule DSPex.Protocol.Connection do
   alias DSPex.Error
   alias DSPex.Protocol.Message
   alias DSPex.Protocol.Meta
+  alias DSPex.Protocol.Versions
   alias DSPex.Wire.Frame
   alias DSPex.Wire.Limits
   alias DSPex.Wire.Payload
@@ -23,6 +24,7 @@ defmodule DSPex.Protocol.Connection do
             decoder: nil,
             encoding: :json,
             attach: nil,
+            expects: nil,
             next_id: @own_ids,
             own: %{},
             in_flight: %{},
@@ -38,6 +40,7 @@ defmodule DSPex.Protocol.Connection do
           decoder: Frame.t(),
           encoding: Payload.encoding(),
           attach: non_neg_integer | nil,
+          expects: String.t() | nil,
           next_id: pos_integer,
           own: %{Message.id() => atom},
           in_flight: %{Message.id() => {tag, credit :: non_neg_integer | nil}},
@@ -64,11 +67,12 @@ defmodule DSPex.Protocol.Connection do
   """
   @type event :: tuple
 
-  @doc "A new connection. Options: `:cap` (bytes of a frame we accept), `:encoding` (`:json` or `:msgpack`), `:attach` (bytes above which answers come as attachments)."
+  @doc "A new connection. Options: `:cap` (bytes of a frame we accept), `:encoding` (`:json` or `:msgpack`), `:attach` (bytes above which answers come as attachments), `:expects` (version of this package that the worker's must fit)."
   @spec new(keyword) :: t
   def new(options \\ []) do
     cap = Keyword.get(options, :cap, 67_108_864)
-    %__MODULE__{decoder: Frame.new(cap), encoding: Keyword.get(options, :encoding, :json), attach: options[:attach]}
+    encoding = Keyword.get(options, :encoding, :json)
+    %__MODULE__{decoder: Frame.new(cap), encoding: encoding, attach: options[:attach], expects: options[:expects]}
   end
 
   @doc "The frame of `initialize`. Options: `:client` version, `:token`, `:tools`."
@@ -281,8 +285,14 @@ defmodule DSPex.Protocol.Connection do
   end
 
   defp own_response(:initialize, {:response, _id, {:ok, %{"protocol_version" => @version} = info}}, connection) do
-    cap = with %{"max_frame_bytes" => cap} when is_integer(cap) <- info["limits"], do: cap, else: (_none -> nil)
-    {{:initialized, info}, %{connection | phase: :initialized, peer_cap: cap || connection.peer_cap}}
+    case Versions.check(connection.expects, info["server"]) do
+      :ok ->
+        cap = with %{"max_frame_bytes" => cap} when is_integer(cap) <- info["limits"], do: cap, else: (_none -> nil)
+        {{:initialized, info}, %{connection | phase: :initialized, peer_cap: cap || connection.peer_cap}}
+
+      {:error, error} ->
+        {{:refused, error}, %{connection | phase: :failed}}
+    end
   end
 
   defp own_response(:initialize, {:response, _id, {:ok, info}}, connection) do

@@ -121,7 +121,8 @@ defmodule DSPex.Worker.ForkServer do
   defp start(state) do
     with {:ok, options} <- Launch.options(Keyword.put(state.config.launch, :mode, "fork-server")),
          {:ok, transport} <- Port.open(options) do
-      {frame, connection} = Connection.initialize(Connection.new(), version: state.config.version, tools: false)
+      connection = Connection.new(expects: Launch.expects(state.config))
+      {frame, connection} = Connection.initialize(connection, version: state.config.version, tools: false)
       timer = Process.send_after(self(), :too_slow, state.config.handshake_timeout + state.config.ready_timeout)
       write(%{state | connection: connection, transport: transport, timer: timer}, frame)
     else

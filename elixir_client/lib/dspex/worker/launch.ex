@@ -24,7 +24,17 @@ defmodule DSPex.Worker.Launch do
   @doc "What a pool's options say of a connection, for `DSPex.Protocol.Connection.new/1`."
   @spec connection(map) :: keyword
   def connection(config),
-    do: [cap: config.max_frame_bytes, encoding: config.encoding, attach: Map.get(config, :attachment_bytes)]
+    do: [
+      cap: config.max_frame_bytes,
+      encoding: config.encoding,
+      attach: Map.get(config, :attachment_bytes),
+      expects: expects(config)
+    ]
+
+  @doc "The version that a worker's must fit; nil where any is allowed."
+  @spec expects(map) :: String.t() | nil
+  def expects(%{version_mismatch: :allow}), do: nil
+  def expects(config), do: config.version
 
   @doc """
   The interpreter: option `:python`, `DSPEX_PYTHON`, `.venv/bin/python` below the current folder, `python3`, in this order.
