@@ -81,6 +81,7 @@ class Settings:
         max_frame_bytes: cap of a frame in both directions.
         max_depth: levels of nesting of a value.
         max_items: items of one collection.
+        max_table_bytes: what the compressed parts of an Arrow table may become when it is opened.
         attachment_bytes: byte strings, tensors and tables above this size travel as attachments, unless the client
             says another one; 1,024 in JSON and 65,536 in MessagePack when not given.
         max_connections: clients of one socket at the same time.
@@ -141,6 +142,7 @@ class Settings:
     max_frame_bytes: int = 64 * 1024 * 1024
     max_depth: int = 64
     max_items: int = 1_000_000
+    max_table_bytes: int = 1024 * 1024 * 1024
     attachment_bytes: int | None = None
     max_connections: int = 64
     max_handshakes: int = 32

@@ -67,7 +67,9 @@ class Dispatcher:
         self, operations: Mapping[str, Operation], settings: Settings, identity: Identity | None = None
     ) -> None:
         self.settings = settings
-        self.limits = Limits(settings.max_depth, settings.max_items, settings.attachment_bytes)
+        self.limits = Limits(
+            settings.max_depth, settings.max_items, settings.attachment_bytes, settings.max_table_bytes
+        )
         self.identity = identity or Identity.of(settings)
         self.loop = asyncio.get_running_loop()
         self.admission = Admission(settings.max_in_flight, settings.max_queue)

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.wire.arrow_size import decoded_bytes
 
 
 def _pyarrow() -> Any:
@@ -24,20 +25,35 @@ def write_table(table: Any) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def read_table(ipc: bytes) -> Any:
-    """Return the `pyarrow.Table` of an Arrow IPC stream; it lies on the same bytes.
+def read_table(ipc: bytes, max_bytes: int) -> Any:
+    """Return the `pyarrow.Table` of an Arrow IPC stream; it lies on the same bytes, where they are not compressed.
+
+    Args:
+        max_bytes: what the compressed parts may become together.
 
     Raises:
-        BridgeError: `invalid_input` when the bytes are no such stream.
+        BridgeError: `invalid_input` when the bytes are no such stream, `limit_exceeded` above `max_bytes`.
     """
     arrow = _pyarrow()
+    buffer = arrow.py_buffer(ipc)
     try:
-        with arrow.ipc.open_stream(arrow.py_buffer(ipc)) as reader:
+        _check_size(decoded_bytes(arrow, buffer), max_bytes)
+        with arrow.ipc.open_stream(buffer) as reader:
             table = reader.read_all()
         table.validate(full=True)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise BridgeError("invalid_input", f"the bytes are no Arrow IPC stream: {error}") from None
     return table
+
+
+def _check_size(decoded: int, limit: int) -> None:
+    if decoded > limit:
+        raise BridgeError(
+            "limit_exceeded",
+            f"a compressed table has {decoded} bytes when it is read, above the limit of {limit} (max_table_bytes); "
+            "send it in parts",
+            details={"limit": "max_table_bytes"},
+        )
 
 
 __all__ = ["read_table", "write_table"]

@@ -220,7 +220,7 @@ class Untagger:
         return read_tensor(dtype, shape, self._data("tensor", data))
 
     def read_arrow(self, data: object, depth: int) -> ArrowData:
-        return ArrowData(self._data("arrow", data))
+        return ArrowData(self._data("arrow", data), self.limits.max_table_bytes)
 
     def read_attachment(self, part: object, depth: int) -> bytes:
         return read_attachment(self.attachments, part)

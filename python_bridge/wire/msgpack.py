@@ -236,7 +236,7 @@ _EXT: dict[int, Callable[[_Reader, bytes], Any]] = {
     EXT_DATETIME: lambda reader, payload: read_datetime(_read_text(payload)),
     EXT_DATE: lambda reader, payload: read_date(_read_text(payload)),
     EXT_TENSOR: lambda reader, payload: reader.tensor_in(payload),
-    EXT_ARROW: lambda reader, payload: ArrowData(reader.bytes_in(payload)),
+    EXT_ARROW: lambda reader, payload: ArrowData(reader.bytes_in(payload), reader.limits.max_table_bytes),
     EXT_ATTACHMENT: lambda reader, payload: read_attachment(reader.attachments, reader.unpack(payload)),
 }
 

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import Enum
 from math import prod
@@ -26,6 +26,9 @@ JSON_ATTACHMENT_BYTES = 1024
 MSGPACK_ATTACHMENT_BYTES = 64 * 1024
 """Bytes stand in MessagePack as they are: a part of its own saves one copy, which shows in large ones."""
 
+MAX_TABLE_BYTES = 1024 * 1024 * 1024
+"""What an Arrow table may become when it is opened, unless the settings say otherwise."""
+
 _MAX_ATTACHMENTS = 0xFFFF - 1  # the envelope is a part too
 
 type_of: Any = type  # untyped, as the values are
@@ -41,6 +44,7 @@ class Limits:
     Attributes:
         max_depth: levels of lists, maps, tuples and sets; the outermost map of a body is the first.
         max_items: items of one collection.
+        max_table_bytes: what the compressed parts of an Arrow table may become when it is opened.
         attachment_bytes: byte strings, tensors and Arrow data above this size leave as attachments; ``None``: where
             that begins to pay, which is `JSON_ATTACHMENT_BYTES` and `MSGPACK_ATTACHMENT_BYTES`.
     """
@@ -48,6 +52,7 @@ class Limits:
     max_depth: int = 64
     max_items: int = 1_000_000
     attachment_bytes: int | None = None
+    max_table_bytes: int = MAX_TABLE_BYTES
 
     def attaches(self, value: bytes, attachments: list[bytes], default: int) -> bool:
         """Whether `value` leaves as one more attachment; what a body can count no more stays inline.
@@ -127,19 +132,26 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ArrowData:
-    """A table as an Arrow IPC stream."""
+    """A table as an Arrow IPC stream.
+
+    Attributes:
+        ipc: the stream.
+        max_bytes: what its compressed parts may become together when it is opened.
+    """
 
     ipc: bytes
+    max_bytes: int = field(default=MAX_TABLE_BYTES, repr=False, compare=False)
 
     def to_table(self) -> Any:
         """Return the `pyarrow.Table`.
 
         Raises:
-            BridgeError: `unavailable` without pyarrow, `invalid_input` when the bytes are no Arrow IPC stream.
+            BridgeError: `unavailable` without pyarrow, `invalid_input` when the bytes are no Arrow IPC stream,
+                `limit_exceeded` when they inflate to more than `max_bytes`.
         """
         from python_bridge.wire.arrow import read_table
 
-        return read_table(self.ipc)
+        return read_table(self.ipc, self.max_bytes)
 
 
 def _numpy_dtype(dtype: str) -> str:

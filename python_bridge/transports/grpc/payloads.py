@@ -35,7 +35,7 @@ def _decode(payload: pb.Payload, limits: Limits) -> Any:
     if payload.encoding == pb.ENCODING_MSGPACK:
         return msgpack.decode(payload.data, limits, attachments)
     if payload.encoding == pb.ENCODING_ARROW:
-        return {"value": ArrowData(payload.data)}
+        return {"value": ArrowData(payload.data, limits.max_table_bytes)}
     raise BridgeError("invalid_request", f"no encoding has the number {payload.encoding}; see proto/bridge.proto")
 
 
