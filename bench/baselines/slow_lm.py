@@ -1,7 +1,8 @@
 """An OpenAI-compatible server that does next to nothing: answers come 100 ms after their requests.
 
 Streams begin at once. The tokens of a stream are the times (ns since 1970) at which they were written, 4 ms apart; or,
-where the question says `burst`, 200 of them at once. It prints its address and ends with its input.
+where the question says `burst`, 200 of them at once. `GET /v1/cut` waits for a stream that loses its reader, and gives
+the time (ns since 1970) at which it did. It prints its address and ends with its input.
 """
 
 import asyncio
@@ -30,8 +31,15 @@ def event(text: str, finish: str | None = None) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def plain(text: str) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(text) + text.encode()
+
+
 class Server(asyncio.Protocol):
     """One connection; requests come one after the other."""
+
+    cuts: asyncio.Queue[int]
+    task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -41,6 +49,9 @@ class Server(asyncio.Protocol):
         self.data += data
         head, found, rest = self.data.partition(b"\r\n\r\n")
         if not found:
+            return
+        if head.startswith(b"GET "):
+            self.data, self.task = rest, asyncio.get_running_loop().create_task(self.cut())
             return
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         if len(rest) < length:
@@ -52,6 +63,14 @@ class Server(asyncio.Protocol):
             self.task = loop.create_task(self.stream("burst" in json.dumps(body["messages"][-1])))
         else:
             loop.call_later(DELAY_S, self.transport.write, completion())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+            self.cuts.put_nowait(time.time_ns())
+
+    async def cut(self) -> None:
+        self.transport.write(plain(str(await self.cuts.get())))
 
     async def stream(self, burst: bool) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -66,6 +85,7 @@ class Server(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
+    Server.cuts = asyncio.Queue()
     server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1".encode()
     sys.stdout.buffer.write(len(address).to_bytes(4, "big") + address)

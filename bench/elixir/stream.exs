@@ -1,5 +1,6 @@
 # P7: from the moment in which the LM's server writes a token to the moment in which Elixir has it, against a raw httpx
-# reader; and what a token costs when they all come at once.
+# reader; what a token costs when they all come at once; and from the moment in which a stream is halted to the one in
+# which the LM's server sees its connection end.
 Code.require_file("support.exs", __DIR__)
 
 {address, env} = Bench.start_slow_lm()
@@ -62,5 +63,28 @@ Bench.report(
   unit: "us",
   samples: ours,
   baseline: baseline,
+  goal: "value <= 100"
+)
+
+{:ok, _apps} = Application.ensure_all_started(:inets)
+
+halted = fn ->
+  [at] =
+    DSPex.stream(program, %{question: "go"}, instance: instance)
+    |> Stream.filter(&match?(%DSPex.Event{type: :token}, &1))
+    |> Stream.map(fn _token -> System.os_time(:nanosecond) end)
+    |> Enum.take(1)
+
+  {:ok, {{_version, 200, _reason}, _headers, body}} = :httpc.request(String.to_charlist(address <> "/cut"))
+  (String.to_integer(IO.iodata_to_binary(body)) - at) / 1.0e6
+end
+
+[_warm | samples] = for _ <- 1..30, do: halted.()
+
+Bench.report(
+  id: "P7",
+  name: "halted stream, until the LM's server sees the disconnect",
+  unit: "ms",
+  samples: samples,
   goal: "value <= 100"
 )
