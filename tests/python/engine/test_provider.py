@@ -16,6 +16,7 @@ from python_bridge.testing.openai_server import OpenAIServer
 
 QA = "question -> answer"
 ASK = {"question": "?"}
+DISCONNECT_PROMISE_S, DISCONNECT_TRIES = 0.1, 10
 ANSWER = Behaviour(fields={"answer": "yes"}, usage=(7, 3))
 
 
@@ -196,6 +197,26 @@ async def test_cancelling_drops_the_request_at_once(
         await running
     (exchange,) = await server.until(requests=1, disconnects=1, within=5)
     assert exchange.disconnected.is_open
+
+
+@pytest.mark.anyio
+@pytest.mark.req("OWN-1")
+async def test_the_server_sees_the_disconnect_within_100_ms(
+    engine: DSPyEngine, server: OpenAIServer, call: Any
+) -> None:
+    delays: list[float] = []
+    while len(delays) < DISCONNECT_TRIES and min(delays, default=1.0) >= DISCONNECT_PROMISE_S:
+        server.reset()
+        server.push(Behaviour(stall=True))
+        running = asyncio.ensure_future(call(engine, QA, ASK))
+        await server.until(requests=1)
+        cancelled_at = time.monotonic()
+        running.cancel()
+        (exchange,) = await server.until(requests=1, disconnects=1)
+        assert exchange.disconnected.opened_at is not None
+        delays.append(exchange.disconnected.opened_at - cancelled_at)
+        await asyncio.wait([running])
+    assert min(delays) < DISCONNECT_PROMISE_S, delays
 
 
 @pytest.mark.anyio
