@@ -34,6 +34,14 @@ defmodule DSPex.PipelineTest do
       assert error.message =~ "step 2 (function) needs the field b"
     end
 
+    test "steps that need what the other gives are an error, in either order" do
+      {left, right} = {{& &1, inputs: [:b], outputs: [:a]}, {& &1, inputs: [:a], outputs: [:b]}}
+      assert {:error, %{message: message}} = Pipeline.new([left, right], inputs: [])
+      assert message =~ "step 1 (function) needs the field b"
+      assert {:error, %{message: message}} = Pipeline.new([right, left], inputs: [])
+      assert message =~ "step 1 (function) needs the field a"
+    end
+
     test "what may be passed over on an error cannot be relied on" do
       maybe = {fn _fields -> %{a: 1} end, outputs: [:a], on_error: :continue}
       assert {:error, error} = Pipeline.new([maybe, {fn f -> f end, inputs: [:a], outputs: []}], inputs: [])
@@ -225,13 +233,15 @@ defmodule DSPex.PipelineTest do
 
     @tag req: "OWN-1"
     test "a step past its time is stopped, and so is the whole pipeline past its own" do
-      error = fail!([{hang(self()), timeout: 20, name: "slow"}], %{})
+      error = fail!([{hang(self()), timeout: 1_000, name: "slow"}], %{})
       assert error.reason == :timeout
-      assert error.message =~ "step 1 (slow) took longer than 20 ms"
+      assert error.message =~ "step 1 (slow) took longer than 1000 ms"
       assert_received {:hanging, pid}
       refute Process.alive?(pid)
 
-      assert fail!([{:parallel, [hang(self())]}], %{}, timeout: 20).message =~ "the pipeline took longer than 20 ms"
+      assert fail!([{:parallel, [hang(self())]}], %{}, timeout: 1_000).message =~
+               "the pipeline took longer than 1000 ms"
+
       assert_received {:hanging, pid}
       assert_dead(pid)
     end
@@ -286,6 +296,24 @@ defmodule DSPex.PipelineTest do
       assert_received {:undo, second, %{"a" => 1}}
       assert {first, second} == {:b, :a}
       assert Enum.map(error.details["steps"], & &1["status"]) == ["ok", "ok", "error"]
+    end
+
+    @tag req: "OWN-1"
+    test "what was done is compensated for when the caller dies, a stream is halted, or the time is over" do
+      test = self()
+      done = {fn _ -> %{a: 1} end, outputs: [:a], compensate: fn _fields, outputs -> send(test, {:undo, outputs}) end}
+      steps = [done, hang(test)]
+
+      {:ok, caller} = Task.start(fn -> run!(steps, %{}) end)
+      assert_receive {:hanging, _pid}, 5_000
+      Process.exit(caller, :kill)
+      assert_receive {:undo, %{"a" => 1}}, 5_000
+
+      steps |> Pipeline.new!() |> Pipeline.stream(%{}) |> Enum.take(2)
+      assert_receive {:undo, %{"a" => 1}}, 5_000
+
+      assert fail!(steps, %{}, timeout: 1_000).reason == :timeout
+      assert_receive {:undo, %{"a" => 1}}, 5_000
     end
 
     @tag capture_log: true
