@@ -55,11 +55,11 @@ call_native = fn -> {:ok, %{meta: %{"route" => "native"}}} = DSPex.call(program,
 fastapi = Bench.open("fastapi_acall.py")
 
 per_second = fn ->
-  order = %{count: 1_600, concurrent: 64, signature: signature, inputs: inputs}
-  [1_600 / (hd(Bench.order(fastapi, order)) / 1.0e6)]
+  order = %{count: 640, concurrent: 64, signature: signature, inputs: inputs}
+  [640 / (hd(Bench.order(fastapi, order)) / 1.0e6)]
 end
 
-{ours, baseline} = Bench.paired(5, fn -> [Bench.rate(64, 12_800, call_native)] end, per_second)
+{ours, baseline} = Bench.paired(5, fn -> [Bench.rate(64, 6_400, call_native)] end, per_second)
 
 Bench.report(
   id: "predict",
@@ -72,7 +72,7 @@ Bench.report(
 )
 
 {ours, baseline} =
-  Bench.paired(5, fn -> [Bench.rate(64, 12_800, call_native)] end, fn -> [Bench.rate(64, 1_000, call)] end)
+  Bench.paired(5, fn -> [Bench.rate(64, 6_400, call_native)] end, fn -> [Bench.rate(64, 1_000, call)] end)
 
 Bench.report(
   id: "predict",
