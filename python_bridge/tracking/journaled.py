@@ -41,6 +41,7 @@ class TrackingOptions:
         sampling: share of the executions that are tracked, 0 to 1.
         steps_a_second: executions of which all steps are recorded; recording costs some 0.3 ms a step.
         close_s: seconds that `close` waits for the last batches.
+        retry_s: seconds after the first failure to export; they double with each further one, up to a minute.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class TrackingOptions:
     sampling: float = 1.0
     steps_a_second: float = 2.0
     close_s: float = 10.0
+    retry_s: float = 1.0
 
 
 class JournaledTracker:
@@ -112,9 +114,9 @@ class JournaledTracker:
     def flush(self, timeout: float) -> bool:
         """Wait until everything is exported."""
         end = time.monotonic() + timeout
+        self._wake.set()  # once: a tracker that is down is not asked more often because somebody waits for it
         with self._idle:
             while self._settled + self._journal.dropped < self._recorded:
-                self._wake.set()
                 left = end - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return False
@@ -151,7 +153,8 @@ class JournaledTracker:
                 failures += 1
                 self._note(error)
                 exporter = _closed(exporter)
-                if self._pause(min(_MAX_WAIT_S, 0.5 * 2.0**failures) * random.uniform(0.5, 1.0)):
+                wait = min(_MAX_WAIT_S, self._options.retry_s * 2.0 ** min(failures - 1, 16))
+                if self._pause(wait * random.uniform(0.5, 1.0)):
                     break
                 continue
             self._note_done(0 if orphans else len(batch))

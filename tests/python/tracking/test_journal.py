@@ -142,13 +142,22 @@ def test_everything_recorded_is_exported_in_batches(tmp_path: Path) -> None:
 @pytest.mark.req("EX-8")
 def test_an_outage_loses_nothing_and_the_tracker_recovers_by_itself(tmp_path: Path) -> None:
     collector = Collector(failures=2)
-    tracker = JournaledTracker(TrackingOptions(tmp_path), collector)
+    tracker = JournaledTracker(TrackingOptions(tmp_path, retry_s=0.01), collector)
     for number in range(20):
         tracker.record(event(number))
     assert tracker.flush(30)
     assert [item["id"] for item in collector.events] == [f"p-{number:x}" for number in range(20)]
     assert tracker.stats()["export_failures"] == 2
     assert "is down" in tracker.stats()["last_error"]
+    tracker.close()
+
+
+@pytest.mark.req("EX-8")
+def test_who_waits_for_a_tracker_that_is_down_asks_it_once(tmp_path: Path) -> None:
+    tracker = JournaledTracker(TrackingOptions(tmp_path, retry_s=1000, close_s=0), Collector(failures=100))
+    tracker.record(event(1))
+    assert not tracker.flush(1.7)
+    assert 1 <= tracker.stats()["export_failures"] <= 2, "the one at work, and the one that was asked for"
     tracker.close()
 
 
