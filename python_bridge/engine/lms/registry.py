@@ -89,7 +89,7 @@ def _make(name: str, settings: LmSettings) -> LeanLM:
     options: dict[str, Any] = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
     if settings.model == OFFLINE:
         return lean(build_offline(**options), settings)
-    key = _key(name, settings)
+    key = key_of(name, settings)
     engine, async_engine = engines_for(settings, key)
     return LeanLM(
         settings.model,
@@ -103,9 +103,19 @@ def _make(name: str, settings: LmSettings) -> LeanLM:
     )
 
 
-def _key(name: str, settings: LmSettings) -> str | None:
+def key_of(name: str, settings: LmSettings) -> str | None:
+    """Return the key of an LM, from the environment.
+
+    Without `api_key_env` it is OPENAI_API_KEY for OpenAI itself, or for the server that OPENAI_BASE_URL names in its
+    place; a server of the settings' own never gets a key that is not meant for it.
+
+    Raises:
+        BridgeError: `lm_error` when the variable that the settings name is missing.
+    """
     if settings.api_key_env is None:
-        return None
+        base = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or None
+        mine = settings.model.startswith("openai/") and settings.api_base == base
+        return (os.environ.get("OPENAI_API_KEY") or None) if mine else None
     if (key := os.environ.get(settings.api_key_env)) is None:
         raise BridgeError(
             "lm_error",
@@ -133,4 +143,4 @@ def lean(lm: dspy.LM, settings: LmSettings | None = None) -> LeanLM:
     )
 
 
-__all__ = ["LmRegistry", "lean"]
+__all__ = ["LmRegistry", "key_of", "lean"]
