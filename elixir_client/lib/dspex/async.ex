@@ -25,11 +25,21 @@ defmodule DSPex.Async do
   @doc "Waits for the outcome; after `timeout` the call is cancelled."
   @spec await(t, timeout) :: {:ok, term} | {:error, Error.t()}
   def await(%__MODULE__{task: task}, timeout) do
-    case Task.yield(task, timeout) || Task.shutdown(task, :brutal_kill) do
+    # The outcome of one that ended is here already, or never comes.
+    left = if Process.alive?(task.pid), do: timeout, else: 0
+
+    case Task.yield(task, left) || Task.shutdown(task, :brutal_kill) do
       {:ok, outcome} -> outcome
+      {:exit, :noproc} -> {:error, taken()}
       {:exit, reason} -> {:error, Error.new(:internal, "the call's process ended: #{inspect(reason, limit: 5)}")}
       nil -> {:error, Error.new(:timeout, "the call was not done within the #{timeout} ms of await; it was cancelled")}
     end
+  end
+
+  # Its answer was taken out of the mailbox before.
+  defp taken do
+    text = "the outcome of this call was taken already, by an earlier await; call await once, and keep what it gives"
+    Error.new(:invalid_request, text)
   end
 
   @doc "Stops the call. `await` then gives `:cancelled`, or the outcome if there was one already."

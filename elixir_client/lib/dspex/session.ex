@@ -23,6 +23,16 @@ defmodule DSPex.Session do
 
   @timeout 60_000
 
+  @common [:instance, :pool, :tenant, :timeout, :idempotency_key]
+  @own %{
+    "session.open" => [:id, :lm, :adapter, :variables, :limits, :strict],
+    "session.import" => [:id, :strict],
+    "session.put" => [:delete, :lm, :adapter],
+    "session.get" => [:names],
+    "session.history" => [:after, :limit],
+    "session.list" => [:after, :limit]
+  }
+
   @enforce_keys [:id, :instance]
   defstruct [:id, :instance, :pool, :tenant, :bound]
 
@@ -130,7 +140,7 @@ defmodule DSPex.Session do
     with {:ok, %{"document" => document}} <- ask(session, "session.export", [], options), do: {:ok, document}
   end
 
-  @doc "Opens a session from a document of `export/2`. Options as in `open/1`."
+  @doc "Opens a session from a document of `export/2`. Options: `:instance`, `:pool`, `:tenant`, `:timeout`, `:id`, `:strict`, `:idempotency_key`."
   @spec import(map, keyword) :: {:ok, t} | {:error, Error.t()}
   def import(document, options \\ []) do
     session = ref(options[:id] || "", options)
@@ -197,7 +207,8 @@ defmodule DSPex.Session do
       within?: true
     ]
 
-    with {:ok, table} <- Instance.table(session.instance),
+    with :ok <- check(method, options),
+         {:ok, table} <- Instance.table(session.instance),
          {:ok, exchange} <- Exchange.new(table, method, params, request),
          {{:ok, result}, exchange} <- Exchange.call(exchange) do
       {:ok, DSPex.Ordered.plain(result), exchange.place}
@@ -206,4 +217,22 @@ defmodule DSPex.Session do
       {:error, error} -> {:error, error}
     end
   end
+
+  defp check(method, options) do
+    known = Map.get(@own, method, []) ++ @common
+    timeout = Keyword.get(options, :timeout, @timeout)
+
+    cond do
+      unknown = Enum.find(Keyword.keys(options), &(&1 not in known)) ->
+        {:error, wrong("unknown option #{unknown} of #{method}; known are #{Enum.join(known, ", ")}")}
+
+      timeout == :infinity or (is_integer(timeout) and timeout >= 0) ->
+        :ok
+
+      true ->
+        {:error, wrong("timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
+    end
+  end
+
+  defp wrong(text), do: Error.new(:invalid_input, text)
 end
