@@ -9,6 +9,7 @@ import pytest
 
 from python_bridge.engine.compat.lm15 import lm15
 from python_bridge.engine.engine import DSPyEngine
+from python_bridge.engine.interface import CallContext, CallOptions
 from python_bridge.engine.modules.registry import KINDS
 from python_bridge.engine.sandbox import has_deno
 from python_bridge.errors import BridgeError
@@ -224,6 +225,20 @@ async def test_refine_tries_again_with_the_lm_s_advice(make_engine: Make, call: 
     result = await call(make_engine(scripted.lm), program, {"question": "?"}, call_tool=rating)
     assert result.outputs == {"answer": "8"}
     assert "Say a larger number." in scripted.asked[2].messages[-1][1]
+
+
+@pytest.mark.anyio
+@pytest.mark.req("NFR5.1.3")
+async def test_failures_that_refine_survived_do_not_count_in_the_next_call(make_engine: Make, call: Any) -> None:
+    broken = lm15.AuthError("no", provider="x", status=401)
+    scripted = ScriptedLM([broken, {"answer": "8"}] * 4)
+    config = {"N": 2, "threshold": 5, "reward": "rate", "fail_count": 1}
+    program = {"kind": "refine", "children": {"program": QA}, "tools": RATE, "config": config}
+    engine = make_engine(scripted.lm)
+    compiled = engine.compile({"format": 1, **program})
+    for number in range(4):
+        context = CallContext(str(number), call_tool=rating)
+        assert (await compiled.call({"question": "?"}, CallOptions(), context)).outputs == {"answer": "8"}
 
 
 @pytest.mark.anyio

@@ -7,6 +7,8 @@ import pytest
 from golden import vectors
 
 from python_bridge.engine.engine import DSPyEngine
+from python_bridge.engine.modules.options import read_options
+from python_bridge.engine.modules.registry import KINDS
 from python_bridge.engine.programs import check_shape, program_hash
 from python_bridge.engine.state import dump_state
 from python_bridge.errors import BridgeError
@@ -79,6 +81,20 @@ def test_wrong_options_are_named_all_at_once(make_engine: Callable[..., DSPyEngi
     paths = [problem["path"] for problem in error.details["problems"]]
     assert paths == ["config.temperature", "config.n", "config.stop"]
     assert "from 0 to 2" in error.message
+
+
+@pytest.mark.req("FR1.1.2")
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_option_of_each_kind_is_typed_and_a_wrong_one_is_named(kind: str) -> None:
+    options = KINDS[kind].options
+    with pytest.raises(BridgeError) as caught:
+        read_options({**dict.fromkeys(options, object()), "no_such_option": 1}, options, "config")
+    problems = {problem["path"]: problem["message"] for problem in caught.value.details["problems"]}
+    assert list(problems) == [f"config.{name}" for name in (*options, "no_such_option")]
+    assert all(options[name].words in problems[f"config.{name}"] for name in options)
+    assert all(name in problems["config.no_such_option"] for name in (*options, "temperature"))
+    defaults = {name: option.default for name, option in options.items()}
+    assert read_options({"temperature": 0.5}, options, "config") == (defaults, {"temperature": 0.5})
 
 
 @pytest.mark.req("OWN-9", "FR1.2.2")

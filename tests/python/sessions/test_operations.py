@@ -75,6 +75,7 @@ async def test_lm_and_adapter_are_set_and_taken_away(client: BridgeClient) -> No
     assert (changed["lm"], changed["adapter"]) == (None, "xml")
 
 
+@pytest.mark.req("FR1.1.4")
 async def test_a_history_is_appended_paged_and_trimmed(client: BridgeClient) -> None:
     await client.request("session.open", {"session": "s", "limits": {"history_entries": 4}})
     entries = [{"question": f"q{n}", "answer": b"\x01"} for n in range(6)]
@@ -97,7 +98,7 @@ async def test_touching_moves_the_end_and_limits_are_the_workers_at_most(workers
     assert (error.kind, "from 1 to 60000" in error.message) == ("invalid_request", True)
 
 
-@pytest.mark.req("FR2.3.1")
+@pytest.mark.req("FR2.3.1", "FR1.1.4")
 async def test_calls_add_to_the_history_and_the_usage_and_take_the_lm(workers: Workers) -> None:
     one, two = await workers.client(), await workers.client()
     await one.request("session.open", {"session": "s", "lm": "slow", "adapter": "json"})
