@@ -21,6 +21,21 @@ defmodule DSPex.OptionsTest do
     assert refused([1, 2]) =~ "the options are a keyword list"
   end
 
+  test "keys that stand where none may are in no message" do
+    lm = [model: "openai/gpt-4o-mini", api_key: "sk-secret"]
+
+    for pool <- [[lms: [small: lm]], [embedders: [small: lm]], [env: [{"KEY", "sk-secret"}, 1]]] do
+      text = refused(name: X, pools: [a: pool])
+      assert text =~ ~r/pools\.a\.\w+ is something else/
+      refute text =~ "sk-secret"
+    end
+
+    for wrong <- [lm, Map.new(lm)], do: refute(refused(name: X, native: [lms: [default: wrong]]) =~ "sk-secret")
+    error = assert_raise ArgumentError, fn -> DSPex.Native.LM.new("openai/x", api_key: "sk-secret") end
+    assert error.message =~ "unknown option api_key; known are base_url"
+    refute error.message =~ "sk-secret"
+  end
+
   test "whatever is given for an option is taken, or refused by the option's path" do
     names = for [name] <- Regex.scan(~r/^  \* `:(\w+)`/m, Options.pool_docs(), capture: :all_but_first), do: name
     assert length(names) > 30

@@ -176,7 +176,7 @@ defmodule DSPex.Options do
   defp lm_problems(path, lm) do
     cond do
       not Keyword.keyword?(lm) ->
-        ["#{path} is #{inspect(lm)}; it must be a keyword list with model:"]
+        ["#{path} is #{shown(:tables, lm)}; it must be a keyword list with model:"]
 
       not is_binary(lm[:model]) ->
         ["#{path}.model is #{inspect(lm[:model])}; it must be a text like \"openai/gpt-4o-mini\""]
@@ -234,9 +234,17 @@ defmodule DSPex.Options do
       spec ->
         if valid?(spec[:type], value),
           do: [],
-          else: ["#{path}.#{name} is #{inspect(value)}; it must be #{allowed(spec[:type])}"]
+          else: ["#{path}.#{name} is #{shown(spec[:type], value)}; it must be #{allowed(spec[:type])}"]
     end
   end
+
+  # People put keys there, and this text goes to crash reports.
+  @private [:tables, :embedders, :pairs, :map]
+
+  defp shown(type, value) when type in @private and value not in [[], %{}] and (is_list(value) or is_map(value)),
+    do: "something else (not shown, it may hold secrets)"
+
+  defp shown(_type, value), do: inspect(value)
 
   defp suggest(name) do
     {best, distance} =

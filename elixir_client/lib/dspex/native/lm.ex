@@ -76,17 +76,13 @@ defmodule DSPex.Native.LM do
   """
   @spec new(String.t(), keyword) :: t
   def new(model, options \\ []) when is_binary(model) do
-    options =
-      Keyword.validate!(options, [
-        :base_url,
-        :timeout,
-        :retries,
-        :params,
-        :max_bytes,
-        :http,
-        api_key_env: "OPENAI_API_KEY"
-      ])
+    known = [:base_url, :timeout, :retries, :params, :max_bytes, :http, :api_key_env]
 
+    # Names alone: the value of one that is not known may be a key.
+    if unknown = Enum.find(Keyword.keys(options), &(&1 not in known)),
+      do: raise(ArgumentError, "LM #{model}: unknown option #{unknown}; known are #{Enum.join(known, ", ")}")
+
+    options = Keyword.put_new(options, :api_key_env, "OPENAI_API_KEY")
     options = Keyword.update(options, :params, %{}, &params!/1)
     struct!(__MODULE__, [model: model] ++ Keyword.put_new_lazy(options, :base_url, &default_url/0))
   end
