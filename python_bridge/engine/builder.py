@@ -18,6 +18,7 @@ from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings
 
 MAX_DEPTH = 16
+MAX_PROGRAMS = 256
 _COMMON = {"format", "kind", "name", "config", "adapter", "lm", "state", "demos", "dspy_version", "metadata"}
 
 
@@ -39,10 +40,13 @@ class ModuleBuilder:
         """Return the module of a program whose shape was checked.
 
         Raises:
-            BridgeError: `invalid_request`, `signature_error`, `invalid_input`, `not_found`.
+            BridgeError: `invalid_request`, `signature_error`, `invalid_input`, `not_found`, `limit_exceeded`.
         """
         if path.count(".") > MAX_DEPTH:
             raise BridgeError("limit_exceeded", f"programs are nested deeper than {MAX_DEPTH}; flatten them")
+        if "." not in path and (count := _programs_in(program)) > MAX_PROGRAMS:
+            text = f"{count} programs stand in this one, more than {MAX_PROGRAMS}; call some of them on their own"
+            raise BridgeError("limit_exceeded", text)
         name = program["kind"]
         if (kind := KINDS.get(name)) is None:
             raise BridgeError("invalid_request", f"the kind {name!r} is not available here; known: {', '.join(KINDS)}")
@@ -94,6 +98,12 @@ class ModuleBuilder:
         if twice := {name for name in names if names.count(name) > 1}:
             raise BridgeError("invalid_request", f"the tool `{sorted(twice)[0]}` stands twice")
         return [make_tool(item) for item in declared]
+
+
+def _programs_in(program: Mapping[str, Any]) -> int:
+    """How many programs a program is made of, itself included."""
+    parts = [*(program.get("steps") or []), *(program.get("children") or {}).values()]
+    return 1 + sum(_programs_in(part) for part in parts)
 
 
 class _Nested:

@@ -121,6 +121,13 @@ def test_programs_cannot_be_nested_for_ever(make_engine: Make) -> None:
     assert refused(make_engine(), program).kind == "limit_exceeded"
 
 
+def test_one_program_is_made_of_a_bounded_number_of_others(make_engine: Make) -> None:
+    steps = {"format": 1, "kind": "chain", "steps": [QA] * 15}
+    make_engine().compile({**steps, "steps": [steps] * 15})
+    error = refused(make_engine(), {**steps, "steps": [steps] * 16})
+    assert (error.kind, "257 programs" in error.message) == ("limit_exceeded", True)
+
+
 # parallel
 
 
