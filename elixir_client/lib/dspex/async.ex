@@ -25,8 +25,8 @@ defmodule DSPex.Async do
   @doc "Waits for the outcome; after `timeout` the call is cancelled."
   @spec await(t, timeout) :: {:ok, term} | {:error, Error.t()}
   def await(%__MODULE__{task: task}, timeout) do
-    # The outcome of one that ended is here already, or never comes.
-    left = if Process.alive?(task.pid), do: timeout, else: 0
+    # The outcome of one that ended is here already or about to be, or never comes. Numbers are less than `:infinity`.
+    left = if Process.alive?(task.pid), do: timeout, else: min(timeout, 100)
 
     case Task.yield(task, left) || Task.shutdown(task, :brutal_kill) do
       {:ok, outcome} -> outcome
