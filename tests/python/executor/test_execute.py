@@ -1,5 +1,6 @@
 """One execution: results, inputs, modes, model ids, bad input."""
 
+import asyncio
 import dataclasses
 import json
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from python_bridge import ExecutionMode, ExecutionResult
+from python_bridge.testing.gate import Gate
 from python_bridge.testing.scripted import Answer, ScriptedLM
 
 JSON_PROGRAM = {"format": 1, "kind": "predict", "signature": "question -> answer"}
@@ -208,6 +210,18 @@ async def test_the_asynchronous_twin_runs_on_the_callers_loop(make: Any) -> None
     ]
     await executor.ashutdown()
     assert (await executor.aexecute(JSON_PROGRAM, inputs={"question": "q"})).metadata["error_kind"] == "unavailable"
+
+
+@pytest.mark.anyio
+@pytest.mark.req("EX-1")
+async def test_a_program_without_an_asynchronous_form_does_not_hold_the_callers_loop(make: Any) -> None:
+    answer = Answer(fields={"answer": "x"}, gate=Gate())
+    executor = make(ScriptedLM([answer]).lm)
+    running = asyncio.create_task(executor.aexecute(Sync("?"), inputs={"question": "q"}))
+    await asyncio.to_thread(answer.reached.wait, 30)
+    assert not running.done(), "this loop goes on while the program waits"
+    answer.gate.open() if answer.gate else None
+    assert (await running).outputs == {"answer": "x?"}
 
 
 def test_the_lm_of_the_callers_context_is_used(make: Any) -> None:

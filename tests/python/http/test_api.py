@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from python_bridge.testing import Answer, Gate
+from python_bridge.transports.http.settings import hash_token
 from tests.python.http.conftest import TOKEN, Server
 
 QA = {"program_id": "qa", "inputs": {"question": "?"}}
@@ -223,6 +224,19 @@ def test_the_same_key_gives_the_same_answer_and_another_request_under_it_is_a_co
     assert again.headers["idempotent-replayed"] == "true"
     assert other.status_code == 409
     assert other.json()["kind"] == "conflict"
+
+
+@pytest.mark.req("RT-1")
+def test_a_key_of_one_caller_gives_another_one_nothing(tmp_path: Path) -> None:
+    server = Server(tmp_path, token_hashes=(hash_token(TOKEN), hash_token("another-token")))
+    key = {"Idempotency-Key": "k1"}
+    with server.client() as client, server.client("another-token") as other:
+        first = client.post("/execute", json=QA, headers=key)
+        theirs = other.post("/execute", json={**QA, "inputs": {"question": "!"}}, headers=key)
+    server.close()
+    assert theirs.status_code == 200
+    assert "idempotent-replayed" not in theirs.headers
+    assert theirs.json()["execution_id"] != first.json()["execution_id"]
 
 
 @pytest.mark.req("RT-1")
