@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from python_bridge.engine.rich import check_media, short_form
+from python_bridge.engine.tables import table_rows
 from python_bridge.errors import BridgeError
 from python_bridge.wire.values import ArrowData, Tensor
 
@@ -132,7 +133,7 @@ def _unpack(name: str, value: Tensor | ArrowData, problems: list[Problem], *, as
         if table.num_rows > _MAX_ROWS:  # a few bytes can claim any number of them
             problems.append({"path": name, "message": f"has {table.num_rows} rows, more than {_MAX_ROWS} as a list"})
             return None
-        return table.to_pylist()
+        return table_rows(name, table)
     except BridgeError as error:
         if error.kind != "invalid_input":
             raise
