@@ -7,6 +7,7 @@ from typing import Any
 from dspy.utils.exceptions import AdapterParseError
 
 from python_bridge.engine.compat.errors import LMError, is_retryable
+from python_bridge.engine.secrets import HIDDEN, hide
 from python_bridge.errors import BridgeError
 
 _SECRET = re.compile(r"(?i)\b(sk-|key-|Bearer\s+)[A-Za-z0-9_\-]{6,}")
@@ -61,7 +62,7 @@ def _lm_error(error: Any) -> BridgeError:
         f"{where} failed{status}: {text}",
         retryable=is_retryable(error),
         retry_after=error.retry_after,
-        details={name: value for name, value in details.items() if value is not None},
+        details={name: _hidden(value) for name, value in details.items() if value is not None},
     )
 
 
@@ -82,9 +83,13 @@ def _quoted(text: str) -> str:
     return repr(text) if text else "an empty answer"
 
 
+def _hidden(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) else value
+
+
 def clean(text: str) -> str:
-    """Shorten a foreign text and blot out what looks like a key."""
-    text = _SECRET.sub("[hidden]", text)
+    """Shorten a foreign text and blot out the keys of this worker, and what looks like a key."""
+    text = _SECRET.sub(HIDDEN, hide(text))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

@@ -7,6 +7,7 @@ from dspy.utils.callback import ACTIVE_CALL_ID, BaseCallback
 
 from python_bridge.engine.failures import clean
 from python_bridge.engine.outputs import to_plain
+from python_bridge.engine.secrets import HIDDEN, hide
 from python_bridge.errors import BridgeError
 from python_bridge.wire import json as wire_json
 
@@ -148,7 +149,9 @@ def _told(value: Any, depth: int) -> Any:
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         hidden = {name for name in value if any(part in str(name).lower() for part in _SECRET_PARTS)}
-        return {name: "[hidden]" if name in hidden else _without_secrets(item) for name, item in value.items()}
+        return {name: HIDDEN if name in hidden else _without_secrets(item) for name, item in value.items()}
+    if isinstance(value, str):
+        return hide(value)
     return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 

@@ -9,6 +9,7 @@ import numpy
 from python_bridge.engine.embedders.hashed import DIMENSIONS, MODEL, embed
 from python_bridge.engine.embedders.remote import RemoteEmbedder
 from python_bridge.engine.failures import clean
+from python_bridge.engine.secrets import remember
 from python_bridge.errors import BridgeError
 from python_bridge.settings import EmbedderSettings, Settings
 
@@ -86,7 +87,7 @@ def _key(name: str, settings: EmbedderSettings) -> str | None:
             "set it where the worker starts",
             details={"embedder": name, "code": "not_configured"},
         )
-    return key
+    return remember(key)
 
 
 def _unusable(name: str, reason: str) -> BridgeError:

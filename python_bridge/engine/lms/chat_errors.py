@@ -9,7 +9,9 @@ from typing import Any
 import orjson
 
 from python_bridge.engine.compat.lm15 import lm15
+from python_bridge.engine.secrets import hide
 
+_READ, _SHOWN = 20_000, 500  # characters of an answer that are looked at, and that an error keeps
 _CLASSES: dict[int, Any] = {
     401: lm15.AuthError,
     402: lm15.BillingError,
@@ -46,12 +48,17 @@ def _read(content: bytes) -> tuple[str, str | None]:
     try:
         data = orjson.loads(content)
     except ValueError:
-        return content[:500].decode("utf-8", "replace"), None
+        return _cut(content[:_READ].decode("utf-8", "replace")), None
     error = data.get("error", data) if isinstance(data, dict) else data
     if not isinstance(error, dict):
-        return str(error)[:500], None
+        return _cut(str(error)), None
     code = error.get("code") or error.get("type")
-    return str(error.get("message", ""))[:500], str(code) if code else None
+    return _cut(str(error.get("message", ""))), str(code) if code else None
+
+
+def _cut(text: str) -> str:
+    # First hidden, then cut: half a key would no longer be known as one.
+    return hide(text[:_READ])[:_SHOWN]
 
 
 def retry_after(value: str | None) -> float | None:

@@ -11,6 +11,7 @@ from python_bridge.engine.lms.engines import engines_for, wire_for
 from python_bridge.engine.lms.lean import LeanLM
 from python_bridge.engine.offline import MODEL as OFFLINE
 from python_bridge.engine.offline import build as build_offline
+from python_bridge.engine.secrets import remember
 from python_bridge.errors import BridgeError
 from python_bridge.settings import LmSettings, Settings
 
@@ -90,6 +91,9 @@ def _make(name: str, settings: LmSettings) -> LeanLM:
     if settings.model == OFFLINE:
         return lean(build_offline(**options), settings)
     key = key_of(name, settings)
+    for variable, value in os.environ.items():
+        if variable.endswith("_API_KEY"):  # DSPy's own clients read the variable of their provider by themselves
+            remember(value)
     engine, async_engine = engines_for(settings, key)
     return LeanLM(
         settings.model,
@@ -115,7 +119,7 @@ def key_of(name: str, settings: LmSettings) -> str | None:
     if settings.api_key_env is None:
         base = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or None
         mine = settings.model.startswith("openai/") and settings.api_base == base
-        return (os.environ.get("OPENAI_API_KEY") or None) if mine else None
+        return remember(os.environ.get("OPENAI_API_KEY") or None) if mine else None
     if (key := os.environ.get(settings.api_key_env)) is None:
         raise BridgeError(
             "lm_error",
@@ -123,7 +127,7 @@ def key_of(name: str, settings: LmSettings) -> str | None:
             "where the worker starts",
             details={"lm": name, "code": "not_configured"},
         )
-    return key
+    return remember(key)
 
 
 def lean(lm: dspy.LM, settings: LmSettings | None = None) -> LeanLM:
@@ -138,6 +142,7 @@ def lean(lm: dspy.LM, settings: LmSettings | None = None) -> LeanLM:
         raise BridgeError("invalid_request", f"the LM {lm.model!r} has no async_engine; make it with one")
     retries = lm.num_retries if settings is None else settings.retries
     timeout = None if settings is None else settings.timeout
+    remember(str(lm.kwargs.get("api_key") or ""))
     return LeanLM(
         lm.model, engine=lm.engine, async_engine=lm._async_engine_spec, retries=retries, timeout=timeout, **lm.kwargs
     )

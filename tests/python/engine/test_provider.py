@@ -9,6 +9,7 @@ import pytest
 
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.interface import CallContext, CallOptions
+from python_bridge.engine.steps import shown
 from python_bridge.errors import BridgeError
 from python_bridge.settings import LmSettings, Settings
 from python_bridge.testing.openai_behaviour import Behaviour
@@ -102,6 +103,26 @@ async def test_a_wrong_key_is_said_without_the_key_and_not_tried_again(
     error = await failure(engine, call, lm="wrong")
     assert error.details["status"] == 401
     assert "secret" not in str(error.to_object())
+
+
+@pytest.mark.anyio
+@pytest.mark.req("NFR2.2.1")
+@pytest.mark.parametrize("before", ["", "x " * 248, "x " * 297])
+@pytest.mark.parametrize("key", ["gsk.Unusual/+key=0815", "qwertyui", "or:v1 (with brackets)"])
+async def test_a_key_of_any_form_that_the_provider_echoes_is_hidden(
+    call: Any, monkeypatch: pytest.MonkeyPatch, key: str, before: str
+) -> None:
+    monkeypatch.setenv("ECHOED_KEY", key)
+    echo = {"message": f"{before}The key {key} is wrong", "code": f"wrong:{key}"}
+    async with OpenAIServer(default=Behaviour(status=401, error=echo)) as server:
+        lm = LmSettings("openai/any", api_key_env="ECHOED_KEY", api_base=server.base_url, retries=0)
+        engine = DSPyEngine(Settings(lms={"default": lm}))
+        error = await failure(engine, call)
+        await engine.close()
+    assert error.details["status"] == 401
+    for told in (str(error.to_object()), str(shown({"messages": [f"my key is {key}"]}))):
+        assert key not in told
+        assert key[:6] not in told
 
 
 @pytest.mark.anyio
