@@ -10,6 +10,10 @@ defmodule DSPex.Demo.RunTest do
   @examples Path.expand("../../../examples", __DIR__)
   @python Path.expand("../../../.venv/bin/python", __DIR__)
 
+  # The server refuses requests without the key.
+  @server ["-m", "python_bridge.testing.openai_server", "--exit-on-eof", "--token-env", "DSPEX_TEST_SERVER_KEY"]
+  @server_env [{'DSPEX_TEST_SERVER_KEY', 'sk-test'}]
+
   @tag req: ["FR1.3.1", "FR1.3.2", "FR1.3.3", "FR1.3.4", "FR1.1.1"]
   test "offline it answers, streams, asks many at once, cancels, and tells what ran where" do
     shown = shown(fn -> assert Demo.run(examples: @examples, lm: "offline/extractive") == :ok end)
@@ -40,7 +44,7 @@ defmodule DSPex.Demo.RunTest do
 
   describe "with DSPEX_LM" do
     setup do
-      port = Port.open({:spawn_executable, @python}, [:binary, {:line, 4096}, args: server_args()])
+      port = Port.open({:spawn_executable, @python}, [:binary, {:line, 4096}, args: @server, env: @server_env])
       assert_receive {^port, {:data, {:eol, line}}}, 60_000
       [[url]] = Regex.scan(~r/"base_url": "([^"]+)"/, line, capture: :all_but_first)
       on_exit(fn -> for name <- ~w(DSPEX_LM OPENAI_BASE_URL OPENAI_API_KEY), do: System.delete_env(name) end)
@@ -58,6 +62,19 @@ defmodule DSPex.Demo.RunTest do
       assert shown =~ "4 of 4 answers hold what was expected"
       assert [_header, _rule | rows] = table(shown)
       assert Enum.count(rows, &(&1 =~ ~r/  ok$/)) == 7
+    end
+
+    test "without its key the LM refuses, and the demo says so" do
+      System.put_env("OPENAI_API_KEY", "sk-of-somebody-else")
+      arguments = ["--examples", @examples, "--workers", "1"]
+
+      told =
+        capture_io(:stderr, fn ->
+          shown(fn -> assert catch_exit(Mix.Tasks.Dspex.Demo.run(arguments)) == {:shutdown, 1} end)
+        end)
+
+      assert told =~ "lm_error"
+      assert told =~ "401"
     end
 
     test "an LM that can't be reached is an error that says so, and the exit status is 1" do
@@ -93,6 +110,4 @@ defmodule DSPex.Demo.RunTest do
     [_before, rest] = String.split(shown, "What ran where\n")
     rest |> String.split("\n\n") |> hd() |> String.split("\n", trim: true)
   end
-
-  defp server_args, do: ["-m", "python_bridge.testing.openai_server", "--exit-on-eof"]
 end

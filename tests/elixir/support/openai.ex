@@ -5,11 +5,13 @@ defmodule DSPex.Test.OpenAI do
   alias DSPex.Test.Vectors
   alias DSPex.Wire.Json
 
-  def start do
+  @doc "Starts the server; with a `key`, it refuses requests that bring no or another one."
+  def start(key \\ nil) do
     {:ok, _apps} = Application.ensure_all_started(:inets)
     test = self()
 
-    {:ok, pid} = ExUnit.Callbacks.start_supervised({Task, fn -> serve(test) end}, id: make_ref(), restart: :temporary)
+    {:ok, pid} =
+      ExUnit.Callbacks.start_supervised({Task, fn -> serve(test, key) end}, id: make_ref(), restart: :temporary)
 
     receive do
       {:openai, ^pid, base_url} -> base_url
@@ -43,9 +45,11 @@ defmodule DSPex.Test.OpenAI do
   end
 
   # The port ends with this process, and the server with its input.
-  defp serve(test) do
-    args = ["-m", "python_bridge.testing.openai_server", "--exit-on-eof"]
-    port = Port.open({:spawn_executable, Path.expand(".venv/bin/python")}, [:binary, line: 4096, args: args])
+  defp serve(test, key) do
+    token = if key, do: ["--token-env", "DSPEX_TEST_SERVER_KEY"], else: []
+    env = if key, do: [{'DSPEX_TEST_SERVER_KEY', String.to_charlist(key)}], else: []
+    args = ["-m", "python_bridge.testing.openai_server", "--exit-on-eof" | token]
+    port = Port.open({:spawn_executable, Path.expand(".venv/bin/python")}, [:binary, line: 4096, args: args, env: env])
 
     receive do
       {^port, {:data, {:eol, line}}} -> send(test, {:openai, self(), decode(line)["base_url"]})
