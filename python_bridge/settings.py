@@ -231,7 +231,11 @@ def explain_settings(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     path = config or (Path(environ[_PREFIX + "CONFIG"]) if environ.get(_PREFIX + "CONFIG") else None)
     layers = [(str(path), _read_toml(path))] if path else []
-    layers += [("environment", _from_environment(environ)), ("command line", given)]
+    from_environ = _from_environment(environ)
+    if given.get("lm") and (base := from_environ.get("lm_api_base")) and _is_openai(given["lm"]):
+        # The server that stands in OpenAI's place does so for whichever model is named.
+        given.setdefault("lm_api_base", base)
+    layers += [("environment", from_environ), ("command line", given)]
     settings = Settings()
     sources = {f.name: "default" for f in fields(Settings) if f.name not in _TABLES}
     for source, values in layers:
@@ -267,18 +271,29 @@ def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -
             known = ", ".join(sorted([*_SCALARS, *_LISTS, *_TABLES, "lm", "lm_api_base"]))
             raise SettingsError(f"{name} ({source}) is no setting; known are {known}")
     name = changes.get("default_lm", settings.default_lm)
-    _name_one_lm(lms, name, values)
+    _name_one_lm(lms, name, values, source)
     result = replace(settings, lms=lms, embedders=embedders, **changes)
     _check(result, source)
     return result
 
 
-def _name_one_lm(lms: dict[str, LmSettings], name: str, values: Mapping[str, Any]) -> None:
-    """Put the LM that is given by model alone (`lm`, `lm_api_base`) under the default name."""
-    if model := values.get("lm"):
-        lms[name] = LmSettings(model=str(model), api_base=values.get("lm_api_base"))
-    elif (base := values.get("lm_api_base")) and name in lms and lms[name].api_base is None:
+def _name_one_lm(lms: dict[str, LmSettings], name: str, values: Mapping[str, Any], source: str) -> None:
+    """Put the LM that is given by model alone (`lm`, `lm_api_base`) under the default name.
+
+    The URL of the environment is OpenAI's own variable, so it concerns OpenAI's models alone.
+    """
+    base = values.get("lm_api_base")
+    chosen = str(values.get("lm") or (lms[name].model if name in lms else ""))
+    if source == "environment" and not _is_openai(chosen):
+        base = None
+    if values.get("lm"):
+        lms[name] = LmSettings(model=chosen, api_base=base)
+    elif base and name in lms and lms[name].api_base is None:
         lms[name] = replace(lms[name], api_base=str(base))
+
+
+def _is_openai(model: Any) -> bool:
+    return str(model).startswith("openai/")
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

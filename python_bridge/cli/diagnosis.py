@@ -18,7 +18,7 @@ _EXIT_FAILURE = 1
 _MARKS = {OK: "ok     ", FAILURE: "FAILURE"}
 _OWN_HELP = {
     "lm": "Model for calls that name none (env: DSPEX_LM).",
-    "lm_api_base": "URL of an OpenAI-compatible server (env: OPENAI_BASE_URL, OPENAI_API_BASE).",
+    "lm_api_base": "URL of an OpenAI-compatible server (env, for models openai/…: OPENAI_BASE_URL, OPENAI_API_BASE).",
 }
 
 config_app = typer.Typer(name="config", help="Tells of the settings.", no_args_is_help=True)

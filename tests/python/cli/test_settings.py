@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from python_bridge.cli.app import app
 from python_bridge.cli.worker_flags import VALUE_FLAGS, parse_flags, settings_from
+from python_bridge.engine.lms.registry import key_of
 from python_bridge.settings import LmSettings, Settings, SettingsError, apply_settings, load_settings
 
 TOML = """
@@ -48,6 +49,27 @@ def test_one_lm_can_be_given_by_model_and_base_alone() -> None:
     assert load_settings({}, environ).lms == {"default": LmSettings("openai/x", api_base="http://one")}
     settings = load_settings({"lm": "openai/y", "lm_api_base": "http://two"}, environ)
     assert settings.lms == {"default": LmSettings("openai/y", api_base="http://two")}
+
+
+@pytest.mark.req("FR1.1.1")
+def test_an_lm_of_the_command_line_stays_on_the_server_of_the_environment_with_its_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://mine/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "the key of mine")
+    lm = load_settings({"lm": "openai/y"}).lms["default"]
+    assert lm.api_base == "http://mine/v1"
+    assert key_of("default", lm) == "the key of mine"
+    other = load_settings({"lm": "openai/y", "lm_api_base": "http://other/v1"}).lms["default"]
+    assert other.api_base == "http://other/v1"
+    assert key_of("default", other) is None
+
+
+@pytest.mark.parametrize("model", ["anthropic/x", "offline/extractive"])
+def test_the_server_of_the_environment_is_for_openai_s_models_alone(model: str) -> None:
+    base = {"OPENAI_BASE_URL": "http://mine/v1"}
+    assert load_settings({"lm": model}, base).lms["default"].api_base is None
+    assert load_settings({}, {"DSPEX_LM": model, **base}).lms["default"].api_base is None
 
 
 def test_the_first_of_the_base_variables_wins() -> None:
