@@ -42,6 +42,7 @@ defmodule DSPex do
   """
 
   alias DSPex.Async
+  alias DSPex.Breaker
   alias DSPex.Caller
   alias DSPex.Error
   alias DSPex.Exchange
@@ -174,6 +175,24 @@ defmodule DSPex do
   end
 
   @doc """
+  How every pool of an instance does, without asking any worker: a map of `t:DSPex.Pool.Status.t/0` by the pools' names.
+  """
+  @spec status(atom) :: {:ok, %{atom => Pool.Status.t()}} | {:error, Error.t()}
+  def status(instance \\ DSPex) do
+    with {:ok, table} <- Instance.table(instance), {:ok, info} <- info(instance) do
+      {:ok, Map.new(info, fn {pool, known} -> {pool, Pool.Status.of(known, Breaker.state(table, {:pool, pool}))} end)}
+    end
+  end
+
+  @doc "How one pool of an instance does: see `DSPex.Pool.Status`."
+  @spec status(atom, atom) :: {:ok, Pool.Status.t()} | {:error, Error.t()}
+  def status(instance, pool) do
+    with {:ok, pools} <- status(instance),
+         :error <- Map.fetch(pools, pool),
+         do: {:error, Pool.unknown(pool, Map.keys(pools))}
+  end
+
+  @doc """
   Asks every worker of an instance for a sign of life. `:ok` when each pool has a worker that answers within `timeout` ms.
   """
   @spec health_check(atom, timeout) :: :ok | {:error, Error.t()}
@@ -261,8 +280,21 @@ defmodule DSPex do
       {:ok, ~s({"format":1,"kind":"predict","signature":"question -> answer"})}
   """
   @spec dump(Program.t()) :: {:ok, String.t()} | {:error, Error.t()}
-  def dump(%Program{} = program) do
-    with {:ok, json, _parts} <- DSPex.Wire.Json.encode(Program.to_json(program), %DSPex.Wire.Limits{attach: :infinity}),
+  def dump(%Program{} = program), do: json(Program.to_json(program))
+
+  @doc """
+  Writes a program as JSON text as a worker holds it: with the `state` of every predictor (instructions, demos, fields) and
+  DSPy's version, without settings of LMs. Options: those of calls that say where (`:instance`, `:pool`, `:timeout`, …).
+
+      {:ok, text} = DSPex.dump(program, instance: MyApp.DSPex)
+  """
+  @spec dump(Program.t(), [option]) :: {:ok, String.t()} | {:error, Error.t()}
+  def dump(%Program{} = program, options) do
+    with {:ok, dumped} <- Caller.dump(program, options), do: json(dumped)
+  end
+
+  defp json(ordered) do
+    with {:ok, json, _parts} <- DSPex.Wire.Json.encode(ordered, %DSPex.Wire.Limits{attach: :infinity}),
          do: {:ok, IO.iodata_to_binary(json)}
   end
 

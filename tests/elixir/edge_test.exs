@@ -4,6 +4,9 @@ defmodule DSPex.EdgeTest do
 
   alias DSPex.Error
   alias DSPex.Test.Peer
+  alias DSPex.Test.Wait
+
+  doctest DSPex.Pool.Status
 
   @program DSPex.Predict.new("question -> answer")
   @inputs %{question: "?"}
@@ -156,5 +159,24 @@ defmodule DSPex.EdgeTest do
 
     assert_receive {:within, "s1", []}
     assert_receive {:within, "s2", ["s1"]}
+  end
+
+  @tag req: "NFR2.1.2"
+  test "the status of pools tells whether they are ready, drained or cannot start" do
+    broken = [workers: 1, command: ["/nonexistent/python"]]
+    pools = [default: Peer.pool(%{}, workers: 2), broken: broken]
+    start_supervised!({DSPex, name: __MODULE__.Status, pools: pools})
+    assert {:error, %Error{}} = DSPex.await_ready(__MODULE__.Status)
+    Wait.eventually(fn -> match?({:ok, %{state: :ready}}, DSPex.status(__MODULE__.Status, :default)) end)
+
+    assert {:ok,
+            %{default: %{state: :ready, workers: 2, ready: 2, in_flight: 0, queued: 0, breaker: :closed, cause: nil}}} =
+             DSPex.status(__MODULE__.Status)
+
+    Wait.eventually(fn -> match?({:ok, %{state: :down, cause: %Error{}}}, DSPex.status(__MODULE__.Status, :broken)) end)
+    :ok = DSPex.drain(__MODULE__.Status, :default)
+    assert {:ok, %{state: :drained, workers: 0}} = DSPex.status(__MODULE__.Status, :default)
+    assert {:error, %Error{reason: :not_found, message: message}} = DSPex.status(__MODULE__.Status, :nope)
+    assert message =~ ":broken, :default"
   end
 end

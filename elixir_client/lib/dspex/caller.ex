@@ -60,6 +60,23 @@ defmodule DSPex.Caller do
     end
   end
 
+  @doc "See `DSPex.dump/2`; gives the program as ordered JSON members."
+  @spec dump(Program.t(), keyword) :: {:ok, DSPex.Ordered.t()} | {:error, Error.t()}
+  def dump(%Program{} = program, options) do
+    with {:ok, table, options} <- request_options(options) do
+      case Runner.run(table, program, "module.dump", [], options) do
+        {{:ok, %DSPex.Ordered{pairs: [{"program", %DSPex.Ordered{} = dumped} | _more]}}, _exchange} ->
+          {:ok, dumped}
+
+        {{:ok, _other}, _exchange} ->
+          {:error, Error.new(:protocol_error, "the worker answered module.dump without a program")}
+
+        {{:error, error}, _exchange} ->
+          {:error, error}
+      end
+    end
+  end
+
   @doc "See `DSPex.request/3`."
   @spec request(String.t(), map | [{String.t(), term}], keyword) :: {:ok, term} | {:error, Error.t()}
   def request(method, params, options) do

@@ -195,8 +195,7 @@ defmodule DSPex.Exchange do
         {:ok, row}
 
       :error ->
-        known = table |> :ets.lookup_element(:pools, 2) |> Enum.map_join(", ", &inspect/1)
-        {:error, Error.new(:not_found, "no pool is named #{inspect(pool)}; there are #{known}")}
+        {:error, Pool.unknown(pool, :ets.lookup_element(table, :pools, 2))}
     end
   end
 

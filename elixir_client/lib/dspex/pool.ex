@@ -120,7 +120,14 @@ defmodule DSPex.Pool do
   defp late(pool, index), do: {:error, Error.new(:timeout, "worker #{index} of pool #{pool} is not ready again yet")}
 
   defp found(table, pool) do
-    with :error <- fetch(table, pool), do: {:error, Error.new(:not_found, "no pool is named #{inspect(pool)}")}
+    with :error <- fetch(table, pool), do: {:error, unknown(pool, :ets.lookup_element(table, :pools, 2))}
+  end
+
+  @doc "The error of a pool's name that is none of `known`."
+  @spec unknown(term, [atom]) :: Error.t()
+  def unknown(pool, known) do
+    text = "no pool is named #{inspect(pool)}; there are #{Enum.map_join(known, ", ", &inspect/1)}"
+    Error.new(:not_found, text)
   end
 
   @impl Supervisor

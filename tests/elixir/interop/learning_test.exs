@@ -41,6 +41,15 @@ defmodule DSPex.Interop.LearningTest do
              DSPex.call(program, elem(asked("France", ""), 0), instance: __MODULE__)
   end
 
+  @tag req: "FR1.1.4"
+  test "a worker dumps a program with the state of its predictors, and it loads as a program that runs" do
+    assert {:ok, text} = DSPex.dump(@program, instance: __MODULE__)
+    assert {:ok, %DSPex.Program{kind: "predict", state: state} = loaded} = DSPex.load(text)
+    assert map_size(DSPex.Ordered.plain(state)) > 0
+    assert {:ok, _prediction} = DSPex.call(loaded, elem(asked("France", ""), 0), instance: __MODULE__)
+    assert {:error, %Error{reason: :not_found}} = DSPex.dump(@program, instance: __MODULE__, pool: :none)
+  end
+
   @tag req: "OWN-10"
   test "a program is scored by a named metric, and its progress is told" do
     test = self()
