@@ -1,5 +1,7 @@
 """The conversation of a session: entries in order, cut at the old end when their budget is spent."""
 
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +53,26 @@ class History:
         size = len(body) if body.isascii() else len(body.encode())
         entry = Entry(self.next_seq, at, fields, body, estimate_tokens(size) if tokens is None else tokens, size)
         return History((*self.entries, entry), self.next_seq + 1, self.tokens + entry.tokens, self.size + entry.size)
+
+    def extended(
+        self, items: Sequence[dict[str, Any]], encode: Callable[[dict[str, Any]], str], at: int, limits: SessionLimits
+    ) -> "History":
+        """Return what appending `items` one by one, each time `within` the limits, would give.
+
+        Items that could not stay are only numbered: neither written as JSON nor kept.
+        """
+        newest: deque[Entry] = deque()
+        tokens = size = 0
+        for index in range(len(items) - 1, -1, -1):
+            if len(newest) >= limits.history_entries or tokens > limits.history_tokens or size > limits.history_bytes:
+                break
+            entry = History(next_seq=self.next_seq + index).append(items[index], encode(items[index]), at).entries[0]
+            newest.appendleft(entry)
+            tokens, size = tokens + entry.tokens, size + entry.size
+        else:
+            newest.extendleft(reversed(self.entries))
+            tokens, size = tokens + self.tokens, size + self.size
+        return History(tuple(newest), self.next_seq + len(items), tokens, size).within(limits)
 
     def within(self, limits: SessionLimits) -> "History":
         """Return the history cut to its budget. The newest entry stays even when it alone is above it."""

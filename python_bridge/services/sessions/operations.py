@@ -114,7 +114,8 @@ class SessionOperations:
 
     async def page(self, call: CallLike, params: ListParams) -> dict[str, Any]:
         limit = check_range(params.limit, 1, _MAX_PAGE, "limit")
-        rows = await self._manager.page(ref_of(call.request, "").tenant, params.after or "", limit + 1)
+        after = check_name(params.after, "after") if params.after else ""
+        rows = await self._manager.page(ref_of(call.request, "").tenant, after, limit + 1)
         shown = [list_item(row) for row in rows[:limit]]
         return {"sessions": shown, "next": rows[limit - 1].id if len(rows) > limit else None}
 
@@ -161,9 +162,8 @@ class SessionOperations:
                 raise BridgeError("invalid_request", f"entries[{index}] must be a map of fields")
 
         def work(state: SessionState) -> tuple[SessionState, dict[str, Any]]:
-            for fields in params.entries:
-                state = state.with_entry(fields, encode(fields))
-            return state, history_position(state.history)
+            history = state.history.extended(params.entries, encode, state.updated_at, state.limits)
+            return replace(state, history=history), history_position(history)
 
         return await self._run(call, params.session, work)
 

@@ -267,6 +267,7 @@ async def test_an_import_keeps_the_newest_entries_of_a_huge_history(client: Brid
         ("session.append", {"session": "s", "entries": [1]}, "entries[0]"),
         ("session.trim", {"session": "s", "keep": -1}, "keep"),
         ("session.list", {"limit": 0}, "limit"),
+        ("session.list", {"after": "\u0000"}, "after must be 1 to 256 printable"),
         ("session.import", {"document": {"format": 2}}, "format 1"),
         ("session.import", {"document": {"format": 1, "history": [1]}}, "history[0]"),
         ("session.import", {"document": {"format": 1, "usage": {"calls": "x"}}}, "usage.calls"),
