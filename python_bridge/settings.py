@@ -247,6 +247,11 @@ def explain_settings(
     return settings, sources
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether `text` can be sent: variables of the environment may hold bytes that are no UTF-8."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def apply_settings(settings: Settings, values: Mapping[str, Any], source: str) -> Settings:
     """Return `settings` with `values` over them; numbers and booleans may be text.
 
@@ -376,6 +381,8 @@ def _check(settings: Settings, source: str) -> None:
         value = getattr(settings, name)
         if annotation in (int, int | None) and value is not None and value < (least := _AT_LEAST.get(name, 1)):
             raise SettingsError(f"{name} ({source}) must be at least {least}, it is {value}")
+    if settings.token is not None and not is_unicode(settings.token):
+        raise SettingsError(f"token ({source}) must be UTF-8 text, as clients send it in JSON; make another one")
     if settings.adapter not in ADAPTERS:
         raise SettingsError(f"adapter ({source}) must be one of {', '.join(ADAPTERS)}, it is {settings.adapter!r}")
     if settings.engine not in ENGINES:
@@ -406,5 +413,6 @@ __all__ = [
     "SettingsError",
     "apply_settings",
     "explain_settings",
+    "is_unicode",
     "load_settings",
 ]

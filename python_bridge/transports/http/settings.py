@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from python_bridge.settings import SettingsError
+from python_bridge.settings import SettingsError, is_unicode
 
 _VARIABLES = {
     "host": "API_HOST",
@@ -85,6 +85,8 @@ def load_http_settings(
     values.update({name: value for name, value in (given or {}).items() if value is not None})
     settings = replace(HttpSettings(), **values)
     if secret := environ.get("SECRET_KEY"):
+        if not is_unicode(secret):
+            raise SettingsError("SECRET_KEY must be UTF-8 text; make another one")
         settings = replace(settings, token_hashes=(*settings.token_hashes, hash_token(secret)))
     if not settings.state:
         base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")

@@ -1,5 +1,6 @@
 """Settings: flags over environment over file over defaults, and errors that name the place."""
 
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from python_bridge.cli.app import app
 from python_bridge.cli.worker_flags import VALUE_FLAGS, parse_flags, settings_from
 from python_bridge.engine.lms.registry import key_of
 from python_bridge.settings import LmSettings, Settings, SettingsError, apply_settings, load_settings
+from python_bridge.transports.http.settings import load_http_settings
 
 TOML = """
 adapter = "json"
@@ -118,6 +120,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_the_token_is_not_shown() -> None:
     assert "sk-1" not in repr(Settings(token="sk-1"))
+
+
+@pytest.mark.req("NFR4.1.1")
+def test_a_token_that_no_client_could_send_is_refused_at_the_start() -> None:
+    broken = os.fsdecode(b"a token \xff\xfe")
+    with pytest.raises(SettingsError, match=r"token \(environment\) must be UTF-8") as caught:
+        load_settings({}, {"DSPEX_TOKEN": broken})
+    assert "a token" not in str(caught.value)
+    with pytest.raises(SettingsError, match="SECRET_KEY must be UTF-8"):
+        load_http_settings({}, {"SECRET_KEY": broken})
+    assert load_settings({}, {"DSPEX_TOKEN": "schlüssel"}).token == "schlüssel"
 
 
 def test_flags_are_read_in_both_forms(config: Path) -> None:
