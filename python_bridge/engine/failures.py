@@ -7,6 +7,7 @@ from typing import Any
 from dspy.utils.exceptions import AdapterParseError
 
 from python_bridge.engine.compat.errors import LMError, is_retryable
+from python_bridge.engine.printable import printable
 from python_bridge.engine.secrets import HIDDEN, hide
 from python_bridge.errors import BridgeError
 
@@ -88,8 +89,8 @@ def _hidden(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Shorten a foreign text and blot out the keys of this worker, and what looks like a key."""
-    text = _SECRET.sub(HIDDEN, hide(text))
+    """Shorten a foreign text, show its control characters, blot out the worker's keys and what looks like one."""
+    text = printable(_SECRET.sub(HIDDEN, hide(text)))
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 

@@ -1,5 +1,6 @@
 """Errors that point into a signature's text."""
 
+from python_bridge.engine.printable import printable
 from python_bridge.errors import BridgeError
 
 _WIDTH = 72
@@ -25,8 +26,8 @@ def syntax_error(text: str, start: int, end: int, message: str, suggestion: str)
     pointer = "".join("\t" if char == "\t" else " " for char in shown[:caret_at]) + carets
     return BridgeError(
         "signature_error",
-        f"{message}\n\n    {shown}\n    {pointer}\n\n{suggestion}",
-        details={"offset": start, "length": width, "suggestion": suggestion},
+        printable(f"{message}\n\n    {shown}\n    {pointer}\n\n{suggestion}"),
+        details={"offset": start, "length": width, "suggestion": printable(suggestion)},
     )
 
 

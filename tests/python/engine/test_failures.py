@@ -109,3 +109,7 @@ def test_anything_else_that_a_program_raises_is_a_program_error() -> None:
     assert (error.kind, error.details) == ("program_error", {"exception": "ZeroDivisionError"})
     assert to_bridge_error(TimeoutError()).kind == "lm_error"
     assert dspy.LMError is not None
+
+
+def test_control_characters_of_the_provider_are_shown_and_not_sent_to_the_terminal() -> None:
+    assert clean("a\x1b]0;title\x07 b\u202ec\n\td é") == "a␛]0;title␇ b�c\n\td é"

@@ -87,6 +87,14 @@ def test_the_caret_stands_in_the_right_line_and_keeps_tabs() -> None:
     assert lines[2:4] == ["    \tb: nope -> c", "    \t   ^^^^"]
 
 
+def test_control_characters_are_shown_and_not_sent_to_the_terminal() -> None:
+    error = refusal("a: \x1b[31mnope\x07\r\x9b -> c")
+    assert not {"\x1b", "\x07", "\r", "\x9b"} & set(error.message + str(error.details["suggestion"]))
+    shown, carets = error.message.splitlines()[2:4]
+    assert shown == "    a: ␛[31mnope␇␍� -> c"
+    assert shown[carets.index("^")] == "␛"
+
+
 def test_a_long_line_is_cut_around_the_place() -> None:
     text = ", ".join(f"field{index}" for index in range(200)) + ", bad: nope -> y"
     shown, carets = refusal(text).message.splitlines()[2:4]

@@ -211,4 +211,11 @@ defmodule DSPex.Native.SignatureParseTest do
     assert schema["$defs"]["Color"]["const"] == "red"
     assert Signature.field_schema(hd(signature.inputs)) == DSPex.Ordered.new([{"type", "string"}])
   end
+
+  test "control characters of a wrong signature are shown, and not sent to the terminal" do
+    {:error, error} = DSPex.Signature.parse("a: \e[31mnope\a\r\u009b -> c")
+    message = Exception.message(error)
+    refute message =~ ~r/[\e\a\r\x{9b}]/u
+    assert message =~ "    a: ␛[31mnope␇␍� -> c\n       ^"
+  end
 end

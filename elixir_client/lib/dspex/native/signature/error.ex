@@ -23,6 +23,7 @@ defmodule DSPex.SignatureError do
         }
 
   @width 72
+  @steering ~r/[\x{0}-\x{8}\x{b}-\x{1f}\x{7f}-\x{9f}\x{202a}-\x{202e}\x{2066}-\x{2069}]/u
 
   @doc "The same error as the library's one exception, of reason `:signature_error`."
   @spec to_error(t) :: DSPex.Error.t()
@@ -32,14 +33,23 @@ defmodule DSPex.SignatureError do
   end
 
   @impl Exception
-  def message(%__MODULE__{text: nil} = error), do: String.trim("#{error.reason}. #{error.suggestion}")
+  def message(%__MODULE__{text: nil} = error), do: printable(String.trim("#{error.reason}. #{error.suggestion}"))
 
   def message(%__MODULE__{} = error) do
     {line, column, width} = place(error)
     {shown, column} = window(line, column)
     carets = String.duplicate("^", width |> min(String.length(shown) - column) |> max(1))
-    "#{error.reason}\n\n    #{shown}\n    #{blank(shown, column)}#{carets}\n\n#{error.suggestion}"
+    printable("#{error.reason}\n\n    #{shown}\n    #{blank(shown, column)}#{carets}\n\n#{error.suggestion}")
   end
+
+  # What would steer a terminal is shown, one character for one.
+  defp printable(message) do
+    if String.valid?(message), do: String.replace(message, @steering, &picture/1), else: message
+  end
+
+  defp picture(<<code::utf8>>) when code < 0x20, do: <<0x2400 + code::utf8>>
+  defp picture(<<0x7F>>), do: "␡"
+  defp picture(_other), do: "�"
 
   # The line that holds the place, and the place in characters.
   defp place(%{text: text, offset: offset, length: length}) do
