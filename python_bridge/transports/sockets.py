@@ -30,7 +30,8 @@ def bind(settings: Settings) -> socket.socket:
     try:
         listener = bind_unix(address) if kind == "unix" else _bind_tcp(address, settings.token)
     except OSError as error:
-        raise SettingsError(f"listen: cannot listen on {settings.listen}: {error.strerror or error}") from None
+        reason = (occupant(address) if kind == "unix" else None) or error.strerror or error
+        raise SettingsError(f"listen: cannot listen on {settings.listen}: {reason}") from None
     listener.setblocking(False)
     return listener
 
@@ -62,6 +63,17 @@ def remove_dead(path: str) -> None:
                 probe.connect(path)
             except ConnectionRefusedError:
                 os.unlink(path)
+
+
+def occupant(path: str) -> str | None:
+    """Return what stands where a socket should be, and what to do; ``None`` for sockets, and when nothing is there."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return "there is a link to nothing; remove it, or listen elsewhere"
+    if os.path.isdir(path):
+        return "that is a directory; name a file in it that is not there yet"
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        return "there is a file that is no socket; remove it, or listen elsewhere"
+    return None
 
 
 def _bind_tcp(address: str, token: str | None) -> socket.socket:
@@ -145,4 +157,4 @@ async def serve_socket(dispatcher: Dispatcher, listener: socket.socket) -> async
     return await dispatcher.loop.create_server(peer, sock=listener)
 
 
-__all__ = ["SocketPeer", "address_of", "bind", "bind_unix", "reception_of", "remove_dead", "serve_socket"]
+__all__ = ["SocketPeer", "address_of", "bind", "bind_unix", "occupant", "reception_of", "remove_dead", "serve_socket"]

@@ -16,7 +16,7 @@ from python_bridge.settings import Settings, SettingsError
 from python_bridge.transports.direct import Direct
 from python_bridge.transports.grpc.access import Gate, TokenCheck, credentials
 from python_bridge.transports.grpc.bridge import Bridge
-from python_bridge.transports.sockets import remove_dead
+from python_bridge.transports.sockets import occupant, remove_dead
 
 SERVICE = bridge_pb2.DESCRIPTOR.services_by_name["Bridge"].full_name
 HEADROOM_BYTES = 1024 * 1024
@@ -72,6 +72,8 @@ class GrpcServer:
     def _add_unix(self, target: str, chosen: grpc.ServerCredentials | None) -> None:
         path = target.removeprefix("unix:")
         remove_dead(path)
+        if (reason := occupant(path)) is not None:
+            raise SettingsError(f"listen: cannot listen on {path}: {reason}")
         if os.path.exists(path):  # gRPC would take the place of whoever serves there
             raise SettingsError(f"listen: {path} is there already; remove it, or listen elsewhere")
         mask = os.umask(0o177)

@@ -98,7 +98,7 @@ async def test_a_file_that_is_in_the_way_of_a_socket_stays(tmp_path: Path) -> No
     path = tmp_path / "precious"
     path.write_text("text")
     server = GrpcServer(Dispatcher({}, Settings(listen=f"grpc:unix:{path}")))
-    with pytest.raises(SettingsError, match="is there already"):
+    with pytest.raises(SettingsError, match="a file that is no socket"):
         await server.start()
     await server.stop()
     assert path.read_text() == "text"

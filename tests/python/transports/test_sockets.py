@@ -180,9 +180,13 @@ def test_a_socket_that_a_dead_worker_left_behind_is_replaced(tmp_path: Path) -> 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
-    with pytest.raises(SettingsError, match="in use"):
-        bind(Settings(listen=f"unix:{path}"))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    for place, text in ((path, "a file that is no socket"), (link, "a link to nothing"), (tmp_path, "a directory")):
+        with pytest.raises(SettingsError, match=text):
+            bind(Settings(listen=f"unix:{place}"))
     assert path.read_text() == "data"
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "192.168.0.1:80", "example.org:80", "[::]:0", "10.0.0.1:0"])
