@@ -1,6 +1,7 @@
 """Settings of a worker: flags over environment over TOML file over defaults, checked once, here."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -330,15 +331,23 @@ def _read_table(table: Any, path: str, source: str, make: Any, known: Mapping[st
         raise SettingsError(f'{path} ({source}) needs a model, as model = "{_EXAMPLES[make]}"')
     for name, value in table.items():
         if name not in known:
+            if "key" in str(name).lower() or "token" in str(name).lower().split("_"):
+                text = 'keys are read from the environment; name the variable, as api_key_env = "OPENAI_API_KEY"'
+                raise SettingsError(f"{path}.{name} ({source}) is no setting: {text}")
             what = "an LM" if make is LmSettings else "an embedder"
             raise SettingsError(f"{path}.{name} ({source}) is no setting of {what}; known are {', '.join(known)}")
         if name in ("batch_size", "dimensions") and not (type(value) is int and value > 0):
             raise SettingsError(f"{path}.{name} ({source}) must be a whole number from 1, it is {value!r}")
+    variable = table.get("api_key_env")
+    if isinstance(variable, str) and not _VARIABLE.fullmatch(variable):  # the key itself, likely: it is not repeated
+        text = 'must be the name of an environment variable, as api_key_env = "OPENAI_API_KEY"; the key stands there'
+        raise SettingsError(f"{path}.api_key_env ({source}) {text}")
     return make(
         **{str(name): _convert(value, known[name], f"{path}.{name} ({source})") for name, value in table.items()}
     )
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _EXAMPLES: dict[Any, str] = {
     LmSettings: "openai/gpt-4o-mini",
     EmbedderSettings: "openai/text-embedding-3-small",

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from python_bridge.errors import BridgeError
 from python_bridge.services.identity import installed_version
-from python_bridge.settings import Settings
+from python_bridge.settings import EmbedderSettings, LmSettings, Settings
 from python_bridge.store.location import resolve_url
 from python_bridge.store.settings import StoreSettings
 
@@ -172,10 +172,20 @@ def _lms(settings: Settings) -> Iterator[Check]:
         if lm.api_key_env is not None and not os.environ.get(lm.api_key_env):
             text = f"{lm.model}: the variable {lm.api_key_env} is not set"
             yield Check(name, FAILURE, text, f"export {lm.api_key_env} where the worker starts")
+        elif _keyless(lm):
+            fix = 'export OPENAI_API_KEY where the worker starts; in its table: api_key_env = "OPENAI_API_KEY"'
+            yield Check(name, WARNING, f"{lm.model}: there is no key for it", fix)
         elif lm.api_base is not None:
             yield _reach(name, lm.api_base, WARNING, "start the server, or correct `api_base`")
         else:
             yield Check(name, OK, lm.model)
+
+
+def _keyless(lm: LmSettings | EmbedderSettings) -> bool:
+    """Whether OpenAI itself would be asked without a key; servers of one's own may need none."""
+    if not lm.model.startswith("openai/") or lm.api_base is not None or lm.api_key_env is not None:
+        return False
+    return isinstance(lm, EmbedderSettings) or not os.environ.get("OPENAI_API_KEY")
 
 
 def _reach(name: str, url: str, missing: str, fix: str) -> Check:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from python_bridge.cli.app import app
 from python_bridge.cli.doctor import FAILURE, OK, WARNING, Check, examine, store_path
 from python_bridge.cli.settings_table import descriptions, flag_of, settings_rows
-from python_bridge.settings import LmSettings, Settings, explain_settings
+from python_bridge.settings import EmbedderSettings, LmSettings, Settings, explain_settings
 from scripts.operations_page import PAGE, with_tables
 
 KEY = "an-ordinary-looking-key"
@@ -118,6 +118,17 @@ def test_a_key_that_is_not_set_is_a_failure_that_names_its_variable() -> None:
     check = by_name(examine(settings))["lm default"]
     assert check.status == FAILURE
     assert "DSPEX_TEST_NO_SUCH_KEY" in check.fix
+
+
+def test_openai_without_any_key_is_a_warning_that_says_where_keys_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    settings = Settings(lms={"default": LmSettings("openai/x")}, embedders={"e": EmbedderSettings("openai/y")})
+    found = by_name(examine(settings))
+    assert (found["lm default"].status, found["embedder e"].status) == (WARNING, WARNING)
+    assert "OPENAI_API_KEY" in found["lm default"].fix
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found = by_name(examine(settings))
+    assert (found["lm default"].status, found["embedder e"].status) == (OK, WARNING)
 
 
 @pytest.fixture

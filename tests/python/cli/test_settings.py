@@ -105,6 +105,16 @@ def test_wrong_settings_name_their_place(values: dict[str, Any], text: str) -> N
     assert text in str(caught.value)
 
 
+@pytest.mark.req("NFR4.1.1")
+@pytest.mark.parametrize("name", ["api_key", "key", "api_key_env"])
+def test_a_key_in_the_file_is_pointed_to_the_environment_and_not_repeated(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "dspex.toml"
+    file.write_text(f'[lms.default]\nmodel = "openai/a"\n{name} = "sk-very-secret"\n')
+    with pytest.raises(SettingsError, match=r'api_key_env = "OPENAI_API_KEY"') as caught:
+        load_settings({}, {}, file)
+    assert "secret" not in str(caught.value)
+
+
 def test_text_is_read_as_what_the_setting_is() -> None:
     settings = apply_settings(Settings(), {"debug": "yes", "max_queue": "3", "allowed_imports": "a:B, c:D"}, "here")
     assert (settings.debug, settings.max_queue, settings.allowed_imports) == (True, 3, ("a:B", "c:D"))
