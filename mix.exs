@@ -101,7 +101,7 @@ defmodule DSPex.MixProject do
         Native: ~r/^DSPex\.Native/,
         Pools: [DSPex.Breaker, ~r/^DSPex\.(Pool|Worker|Policy|Transport)/],
         Wire: ~r/^DSPex\.(Wire|Protocol)/,
-        "The way of a call": ~r/^DSPex\.(Application|Instance|Caller|Cached|Cache|Exchange|Runner|Router|Error)/
+        "The way of a call": ~r/^DSPex\.(Application|Check|Instance|Caller|Cached|Cache|Exchange|Runner|Router|Error)/
       ]
     ]
   end

@@ -44,6 +44,7 @@ defmodule DSPex do
   alias DSPex.Async
   alias DSPex.Breaker
   alias DSPex.Caller
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Instance
@@ -73,7 +74,9 @@ defmodule DSPex do
 
   @doc "Runs a program on inputs, a map or keyword list of exactly its input fields."
   @spec call(Program.t(), inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
-  def call(%Program{} = program, inputs, options \\ []), do: Caller.call(program, inputs, options)
+  def call(program, inputs, options \\ []) do
+    with :ok <- Check.all(program: program, inputs: inputs, options: options), do: Caller.call(program, inputs, options)
+  end
 
   @doc "As `call/3`; gives the prediction or raises the error."
   @spec call!(Program.t(), inputs, [option]) :: Prediction.t()
@@ -84,18 +87,16 @@ defmodule DSPex do
     end
   end
 
-  @doc "Starts a call beside the caller. It ends with the caller's process."
+  @doc "Starts a call beside the caller. It ends with the caller's process. Arguments of the wrong kind raise `DSPex.Error`."
   @spec async(Program.t(), inputs, [option]) :: Async.t()
-  def async(%Program{} = program, inputs, options \\ []) do
-    instance = Keyword.get(options, :instance, DSPex)
-
-    case Instance.table(instance) do
-      {:ok, _table} ->
-        options = Trace.carry(options)
-        Async.start(Instance.tasks(instance), fn owner -> call(program, inputs, [{:owner, owner} | options]) end)
-
-      {:error, error} ->
-        raise error
+  def async(program, inputs, options \\ []) do
+    with :ok <- Check.all(program: program, inputs: inputs, options: options),
+         instance = Keyword.get(options, :instance, DSPex),
+         {:ok, _table} <- Instance.table(instance) do
+      options = Trace.carry(options)
+      Async.start(Instance.tasks(instance), fn owner -> call(program, inputs, [{:owner, owner} | options]) end)
+    else
+      {:error, error} -> raise error
     end
   end
 
@@ -115,25 +116,36 @@ defmodule DSPex do
       for %DSPex.Event{type: :token} = event <- DSPex.stream(program, inputs), do: IO.write(event.text)
   """
   @spec stream(Program.t(), inputs, [option]) :: Enumerable.t()
-  def stream(%Program{} = program, inputs, options \\ []), do: Caller.stream(program, inputs, options)
+  def stream(program, inputs, options \\ []) do
+    case Check.all(program: program, inputs: inputs, options: options) do
+      :ok -> Caller.stream(program, inputs, options)
+      {:error, error} -> Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
+    end
+  end
 
   @doc """
   Runs a program over a list of inputs, several at once, and gives the outcomes in order. Option `:max_concurrency` (32).
+  Arguments of the wrong kind are one error, `{:error, _}`.
   """
-  @spec batch(Program.t(), [inputs], [option]) :: [{:ok, Prediction.t()} | {:error, Error.t()}]
-  def batch(%Program{} = program, inputs_list, options \\ []) do
-    {concurrency, options} = Keyword.pop(options, :max_concurrency, 32)
-    settings = [max_concurrency: concurrency, timeout: :infinity, ordered: true]
-    options = Trace.carry(options)
+  @spec batch(Program.t(), [inputs], [option]) :: [{:ok, Prediction.t()} | {:error, Error.t()}] | {:error, Error.t()}
+  def batch(program, inputs_list, options \\ []) do
+    with :ok <- Check.all(program: program, inputs_list: inputs_list, options: options),
+         {concurrency, options} = Keyword.pop(options, :max_concurrency, 32),
+         :ok <- Check.all(max_concurrency: concurrency) do
+      settings = [max_concurrency: concurrency, timeout: :infinity, ordered: true]
+      options = Trace.carry(options)
 
-    inputs_list
-    |> Task.async_stream(&call(program, &1, options), settings)
-    |> Enum.map(fn {:ok, outcome} -> outcome end)
+      inputs_list
+      |> Task.async_stream(&call(program, &1, options), settings)
+      |> Enum.map(fn {:ok, outcome} -> outcome end)
+    end
   end
 
   @doc "What Python makes of a program: fields with their types, instructions, predictors, demos, LM, adapter."
   @spec describe(Program.t(), [option]) :: {:ok, map} | {:error, Error.t()}
-  def describe(%Program{} = program, options \\ []), do: Caller.describe(program, options)
+  def describe(program, options \\ []) do
+    with :ok <- Check.all(program: program, options: options), do: Caller.describe(program, options)
+  end
 
   @doc """
   Scores a program over examples, several at once: a map with `"score"` (their mean), `"total"`, `"failed"`, `"usage"`, `"cost"`
@@ -144,7 +156,10 @@ defmodule DSPex do
       DSPex.evaluate(program, [{%{question: "6 * 7?"}, %{answer: "42"}}], metric: :exact_match)
   """
   @spec evaluate(Program.t(), [DSPex.Learning.example()], [option]) :: {:ok, map} | {:error, Error.t()}
-  def evaluate(program, examples, options \\ []), do: DSPex.Learning.evaluate(program, examples, options)
+  def evaluate(program, examples, options \\ []) do
+    with :ok <- Check.all(program: program, options: options),
+         do: DSPex.Learning.evaluate(program, examples, options)
+  end
 
   @doc """
   Makes a program better by examples: a map with `:program`, the new one, and how many examples were `:tried`, became demos
@@ -154,13 +169,18 @@ defmodule DSPex do
   `{:bootstrap_few_shot, max_bootstrapped_demos: 4, max_labeled_demos: 16, threshold: 1.0}`.
   """
   @spec optimize(Program.t(), [DSPex.Learning.example()], [option]) :: {:ok, map} | {:error, Error.t()}
-  def optimize(program, trainset, options \\ []), do: DSPex.Learning.optimize(program, trainset, options)
+  def optimize(program, trainset, options \\ []) do
+    with :ok <- Check.all(program: program, options: options),
+         do: DSPex.Learning.optimize(program, trainset, options)
+  end
 
   @doc """
   Sends any request of protocol 1 to a worker and gives its result, with maps plain (or ordered, with `maps: :ordered`).
   """
   @spec request(String.t(), map | [{String.t(), term}], [option]) :: {:ok, term} | {:error, Error.t()}
-  def request(method, params \\ [], options \\ []), do: Caller.request(method, params, options)
+  def request(method, params \\ [], options \\ []) do
+    with :ok <- Check.all(method: method, params: params, options: options), do: Caller.request(method, params, options)
+  end
 
   @doc """
   What is known of an instance without asking any worker: for each pool its workers with state, process id, versions and
@@ -197,7 +217,7 @@ defmodule DSPex do
   """
   @spec health_check(atom, timeout) :: :ok | {:error, Error.t()}
   def health_check(instance \\ DSPex, timeout \\ 5_000) do
-    with {:ok, info} <- info(instance) do
+    with :ok <- Check.all(timeout: timeout), {:ok, info} <- info(instance) do
       case Enum.reject(info, fn {pool, pool_info} ->
              Enum.any?(pool_info.workers, &alive?(instance, pool, &1, timeout))
            end) do
@@ -213,8 +233,10 @@ defmodule DSPex do
   """
   @spec await_ready(atom, timeout) :: :ok | {:error, Error.t()}
   def await_ready(instance \\ DSPex, timeout \\ 60_000) do
-    deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
-    poll_ready(instance, deadline)
+    with :ok <- Check.all(timeout: timeout) do
+      deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
+      poll_ready(instance, deadline)
+    end
   end
 
   @doc "Changes the number of workers of a pool. Those that go finish their calls first; no call is lost."
@@ -230,7 +252,9 @@ defmodule DSPex do
   @doc "Replaces the Python processes of a pool one after the other. Calls go to the others meanwhile."
   @spec restart(atom, atom, timeout) :: :ok | {:error, Error.t()}
   def restart(instance \\ DSPex, pool, timeout \\ 120_000) do
-    with {:ok, table} <- Instance.table(instance), do: Pool.restart(table, pool, timeout)
+    with :ok <- Check.all(timeout: timeout),
+         {:ok, table} <- Instance.table(instance),
+         do: Pool.restart(table, pool, timeout)
   end
 
   @doc """
@@ -240,10 +264,10 @@ defmodule DSPex do
   The death of `pid` cancels the stream.
   """
   @spec stream_to(pid, Program.t(), inputs, [option]) :: {:ok, reference} | {:error, Error.t()}
-  def stream_to(pid, %Program{} = program, inputs, options \\ []) when is_pid(pid) do
-    instance = Keyword.get(options, :instance, DSPex)
-
-    with {:ok, _table} <- Instance.table(instance) do
+  def stream_to(pid, program, inputs, options \\ []) when is_pid(pid) do
+    with :ok <- Check.all(program: program, inputs: inputs, options: options),
+         instance = Keyword.get(options, :instance, DSPex),
+         {:ok, _table} <- Instance.table(instance) do
       ref = make_ref()
       stream = stream(program, inputs, [{:owner, pid} | options])
       {:ok, _task} = Task.Supervisor.start_child(Instance.tasks(instance), fn -> forward(stream, pid, ref) end)
@@ -262,16 +286,22 @@ defmodule DSPex do
 
   @doc "One call of `DSPex.Predict`: `predict(\"question -> answer\", question: \"?\")`."
   @spec predict(String.t() | map, inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
-  def predict(signature, inputs, options \\ []), do: call(DSPex.Predict.new(signature), inputs, options)
+  def predict(signature, inputs, options \\ []) do
+    with :ok <- Check.all(signature: signature), do: call(DSPex.Predict.new(signature), inputs, options)
+  end
 
   @doc "One call of `DSPex.ChainOfThought`."
   @spec chain_of_thought(String.t() | map, inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
-  def chain_of_thought(signature, inputs, options \\ []), do: call(DSPex.ChainOfThought.new(signature), inputs, options)
+  def chain_of_thought(signature, inputs, options \\ []) do
+    with :ok <- Check.all(signature: signature), do: call(DSPex.ChainOfThought.new(signature), inputs, options)
+  end
 
   @doc "One call of `DSPex.ReAct` with a list of `DSPex.Tool`."
   @spec react(String.t() | map, [DSPex.Tool.t()], inputs, [option]) :: {:ok, Prediction.t()} | {:error, Error.t()}
-  def react(signature, tools, inputs, options \\ []),
-    do: call(DSPex.ReAct.new(signature, tools: tools), inputs, options)
+  def react(signature, tools, inputs, options \\ []) do
+    with :ok <- Check.all(signature: signature, tools: tools),
+         do: call(DSPex.ReAct.new(signature, tools: tools), inputs, options)
+  end
 
   @doc """
   Writes a program as JSON text, to be stored or sent.
@@ -280,7 +310,9 @@ defmodule DSPex do
       {:ok, ~s({"format":1,"kind":"predict","signature":"question -> answer"})}
   """
   @spec dump(Program.t()) :: {:ok, String.t()} | {:error, Error.t()}
-  def dump(%Program{} = program), do: json(Program.to_json(program))
+  def dump(program) do
+    with :ok <- Check.all(program: program), do: json(Program.to_json(program))
+  end
 
   @doc """
   Writes a program as JSON text as a worker holds it: with the `state` of every predictor (instructions, demos, fields) and
@@ -289,8 +321,10 @@ defmodule DSPex do
       {:ok, text} = DSPex.dump(program, instance: MyApp.DSPex)
   """
   @spec dump(Program.t(), [option]) :: {:ok, String.t()} | {:error, Error.t()}
-  def dump(%Program{} = program, options) do
-    with {:ok, dumped} <- Caller.dump(program, options), do: json(dumped)
+  def dump(program, options) do
+    with :ok <- Check.all(program: program, options: options),
+         {:ok, dumped} <- Caller.dump(program, options),
+         do: json(dumped)
   end
 
   defp json(ordered) do
@@ -306,8 +340,10 @@ defmodule DSPex do
       "question -> answer"
   """
   @spec load(String.t(), keyword) :: {:ok, Program.t()} | {:error, Error.t()}
-  def load(text, options \\ []) when is_binary(text) do
-    with {:ok, json} <- DSPex.Wire.Json.decode(text, %DSPex.Wire.Limits{maps: :ordered}) do
+  def load(text, options \\ []) do
+    with :ok <- Check.all(text: text, options: options),
+         :ok <- Check.all(tools: Keyword.get(options, :tools, [])),
+         {:ok, json} <- DSPex.Wire.Json.decode(text, %DSPex.Wire.Limits{maps: :ordered}) do
       if is_struct(json, DSPex.Ordered),
         do: Program.from_json(json, options),
         else: {:error, Error.new(:invalid_input, "the program cannot be read: it is no JSON object")}

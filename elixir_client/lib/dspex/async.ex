@@ -24,7 +24,11 @@ defmodule DSPex.Async do
 
   @doc "Waits for the outcome; after `timeout` the call is cancelled."
   @spec await(t, timeout) :: {:ok, term} | {:error, Error.t()}
-  def await(%__MODULE__{task: task}, timeout) do
+  def await(async, timeout) do
+    with :ok <- DSPex.Check.all(async: async, timeout: timeout), do: taken_within(async, timeout)
+  end
+
+  defp taken_within(%__MODULE__{task: task}, timeout) do
     # The outcome of one that ended is here already or about to be, or never comes. Numbers are less than `:infinity`.
     left = if Process.alive?(task.pid), do: timeout, else: min(timeout, 100)
 

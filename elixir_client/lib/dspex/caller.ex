@@ -260,7 +260,7 @@ defmodule DSPex.Caller do
         {:error, Error.new(:invalid_input, text)}
 
       not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
-        {:error, Error.new(:invalid_input, "timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
+        {:error, Error.argument("timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
 
       true ->
         with {:ok, _wire} <- Execution.to_wire(Keyword.get(options, :execution) || []),

@@ -51,7 +51,7 @@ defmodule DSPex.Error do
   def reasons, do: @reasons
 
   @doc """
-  Makes an error. Options: `:retryable?`, `:retry_after`, `:details`, `:need`.
+  Makes an error. Options: `:retryable?`, `:retry_after`, `:details`, `:need`; `:hint`, in the place of the reason's own.
 
       iex> DSPex.Error.new(:timeout, "too late").retryable?
       false
@@ -69,9 +69,18 @@ defmodule DSPex.Error do
       retry_after: options[:retry_after],
       details: Keyword.get(options, :details, %{}),
       need: options[:need],
-      hint: row["hint"]
+      hint: Keyword.get(options, :hint, row["hint"])
     }
   end
+
+  @doc """
+  The `:invalid_input` of an argument or option that is wrong; its message says what is allowed, and no hint speaks of inputs.
+
+      iex> DSPex.Error.argument("timeout is :soon; it must be milliseconds").hint
+      nil
+  """
+  @spec argument(String.t()) :: t
+  def argument(message), do: new(:invalid_input, message, hint: nil)
 
   @doc """
   Reads the `error` object of an answer (`proto/PROTOCOL.md`, section 4). An unknown kind becomes `:internal`.

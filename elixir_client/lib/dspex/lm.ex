@@ -18,7 +18,9 @@ defmodule DSPex.LM do
   """
   @spec list(keyword) :: {:ok, [map]} | {:error, Error.t()}
   def list(options \\ []) do
-    with {:ok, %{"lms" => lms}} <- Caller.request("lm.list", [], options), do: {:ok, lms}
+    with :ok <- DSPex.Check.all(options: options),
+         {:ok, %{"lms" => lms}} <- Caller.request("lm.list", [], options),
+         do: {:ok, lms}
   end
 
   @doc """
@@ -27,7 +29,8 @@ defmodule DSPex.LM do
   """
   @spec test(String.t() | nil, keyword) :: {:ok, map} | {:error, Error.t()}
   def test(name \\ nil, options \\ []) do
-    Caller.request("lm.test", if(name == nil, do: [], else: [{"lm", name}]), options)
+    with :ok <- DSPex.Check.all(options: options),
+         do: Caller.request("lm.test", if(name == nil, do: [], else: [{"lm", name}]), options)
   end
 
   @doc """
@@ -46,4 +49,14 @@ defmodule DSPex.LM do
     do: %{program | lm: Map.put(lm, "name", name)}
 
   def with(%Program{} = program, name) when is_binary(name), do: %{program | lm: name}
+
+  def with(%Program{}, name),
+    do: raise(ArgumentError, "DSPex.LM.with: the name of an LM is a text like \"big\", not #{DSPex.Check.shown(name)}")
+
+  def with(program, _name),
+    do:
+      raise(
+        ArgumentError,
+        "DSPex.LM.with: the program is #{DSPex.Check.shown(program)}, not one of DSPex.Predict.new/2"
+      )
 end

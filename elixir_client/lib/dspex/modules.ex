@@ -45,7 +45,12 @@ defmodule DSPex.Chain do
       2
   """
   @spec new([DSPex.Program.t()], keyword) :: DSPex.Program.t()
-  def new(steps, options \\ []), do: DSPex.Program.new("chain", nil, [{:steps, steps} | options])
+  def new(steps, options \\ []) do
+    unless is_list(steps) and Enum.all?(steps, &is_struct(&1, DSPex.Program)),
+      do: raise(ArgumentError, "chain: its steps are a list of programs, not #{DSPex.Check.shown(steps)}")
+
+    DSPex.Program.new("chain", nil, [{:steps, steps} | DSPex.Program.keyword!("chain", options)])
+  end
 end
 
 for {module, kind, options, doc} <- [
@@ -68,7 +73,15 @@ for {module, kind, options, doc} <- [
         #{inspect(kind)}
     """
     @spec new(DSPex.Program.t(), keyword) :: DSPex.Program.t()
-    def new(%DSPex.Program{} = program, options \\ []) do
+    def new(program, options \\ []) do
+      unless is_struct(program, DSPex.Program),
+        do:
+          raise(
+            ArgumentError,
+            "#{unquote(kind)}: its program is #{DSPex.Check.shown(program)}, not one made by DSPex.Predict.new/2"
+          )
+
+      options = DSPex.Program.keyword!(unquote(kind), options)
       DSPex.Program.new(unquote(kind), nil, [{:children, %{"program" => program}} | options], unquote(options))
     end
   end
@@ -86,6 +99,15 @@ defmodule DSPex.Custom do
       "my_package.programs:Summarise"
   """
   @spec new(String.t(), keyword) :: DSPex.Program.t()
-  def new(import, options \\ []) when is_binary(import),
-    do: DSPex.Program.new("custom", nil, [{:import, import} | options])
+  def new(import, options \\ [])
+
+  def new(import, options) when is_binary(import),
+    do: DSPex.Program.new("custom", nil, [{:import, import} | DSPex.Program.keyword!("custom", options)])
+
+  def new(import, _options),
+    do:
+      raise(
+        ArgumentError,
+        "custom: its import is a text like \"my_package.programs:Summarise\", not #{DSPex.Check.shown(import)}"
+      )
 end

@@ -51,6 +51,7 @@ defmodule DSPex.Program do
   """
   @spec new(String.t(), String.t() | map | nil, keyword, [atom]) :: t
   def new(kind, signature, options \\ [], own \\ []) when kind in @kinds do
+    options = keyword!(kind, options)
     known = Enum.sort(@members ++ @lm_parameters ++ own ++ [:instructions]) -- [:signature]
 
     case Keyword.keys(options) -- known do
@@ -68,6 +69,14 @@ defmodule DSPex.Program do
     |> Map.merge(%{signature: signature(signature, options[:instructions]), config: config})
     |> Map.update!(:adapter, &adapter!(kind, &1))
     |> Map.update!(:tools, &tools!(kind, &1))
+  end
+
+  @doc false
+  @spec keyword!(String.t(), term) :: keyword
+  def keyword!(kind, options) do
+    if Keyword.keyword?(options),
+      do: options,
+      else: raise(ArgumentError, "#{kind}: its options are #{DSPex.Check.shown(options)}; they must be a keyword list")
   end
 
   @doc """
@@ -193,6 +202,14 @@ defmodule DSPex.Program do
   defp missing(_arguments), do: {:error, "it was loaded without its function; give tools: [...] when loading"}
 
   defp invalid(problem), do: {:error, Error.new(:invalid_input, "the program cannot be read: #{problem}")}
+
+  defp signature(signature, _instructions)
+       when not (is_binary(signature) or is_map(signature) or signature == nil),
+       do:
+         raise(
+           ArgumentError,
+           "a signature is a text like \"question -> answer\", or a map, not #{DSPex.Check.shown(signature)}"
+         )
 
   defp signature(text, nil), do: text
 

@@ -16,6 +16,7 @@ defmodule DSPex.Session do
   and go nowhere else, until `bind/2` binds the session to another process or `ref/2` names it without any.
   """
 
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Instance
@@ -52,17 +53,10 @@ defmodule DSPex.Session do
   """
   @spec open(keyword) :: {:ok, t} | {:error, Error.t()}
   def open(options \\ []) do
-    given = [
-      session: options[:id],
-      lm: options[:lm],
-      adapter: options[:adapter],
-      variables: options[:variables],
-      limits: options[:limits]
-    ]
-
-    session = ref(options[:id] || "", options)
-
-    opened(session, "session.open", members(given), options)
+    with :ok <- Check.all(options: options), :ok <- Check.all(id: options[:id]) do
+      given = [{:session, options[:id]} | Keyword.take(options, [:lm, :adapter, :variables, :limits])]
+      opened(ref(options[:id] || "", options), "session.open", members(given), options)
+    end
   end
 
   @doc """
@@ -70,9 +64,9 @@ defmodule DSPex.Session do
   """
   @spec bind(t, keyword) :: {:ok, t} | {:error, Error.t()}
   def bind(session, options \\ []) do
-    session = %{session | bound: nil}
-
-    with {:ok, _result, place} <-
+    with :ok <- Check.all(session: session, options: options),
+         session = %{session | bound: nil},
+         {:ok, _result, place} <-
            send_request(session, "session.touch", [{"session", session.id}], options, session.id),
          do: {:ok, %{session | bound: place}}
   end
@@ -95,25 +89,30 @@ defmodule DSPex.Session do
 
   @doc "Runs a program within the session, as `DSPex.call/3`; inputs and outputs join its history."
   @spec call(t, DSPex.Program.t(), DSPex.inputs(), keyword) :: {:ok, DSPex.Prediction.t()} | {:error, Error.t()}
-  def call(%__MODULE__{} = session, program, inputs, options \\ []),
-    do: DSPex.call(program, inputs, Keyword.merge(options, bound(session)))
+  def call(session, program, inputs, options \\ []) do
+    with :ok <- Check.all(session: session, options: options),
+         do: DSPex.call(program, inputs, Keyword.merge(options, bound(session)))
+  end
 
   @doc "Streams a program within the session, as `DSPex.stream/3`."
   @spec stream(t, DSPex.Program.t(), DSPex.inputs(), keyword) :: Enumerable.t()
-  def stream(%__MODULE__{} = session, program, inputs, options \\ []),
-    do: DSPex.stream(program, inputs, Keyword.merge(options, bound(session)))
+  def stream(session, program, inputs, options \\ []) do
+    case Check.all(session: session, options: options) do
+      :ok -> DSPex.stream(program, inputs, Keyword.merge(options, bound(session)))
+      {:error, error} -> Stream.resource(fn -> raise error end, &{:halt, &1}, & &1)
+    end
+  end
 
   @doc "Sets variables (a map); `:delete` takes names away, `:lm` and `:adapter` change those of the session."
   @spec put(t, map, keyword) :: outcome
   def put(session, variables, options \\ []) do
-    given = [variables: variables, delete: options[:delete], lm: options[:lm], adapter: options[:adapter]]
-    request(session, "session.put", [{"session", session.id} | members(given)], options)
+    ask(session, "session.put", [{:variables, variables}, :delete, :lm, :adapter], options)
   end
 
   @doc "The variables, all or those of `:names`."
   @spec get(t, keyword) :: outcome
   def get(session, options \\ []) do
-    with {:ok, %{"variables" => variables}} <- ask(session, "session.get", [names: options[:names]], options),
+    with {:ok, %{"variables" => variables}} <- ask(session, "session.get", [:names], options),
          do: {:ok, variables}
   end
 
@@ -124,7 +123,7 @@ defmodule DSPex.Session do
   @doc "The conversation: `\"entries\"` with `\"fields\"`, oldest first. Options `:after` (a `seq`) and `:limit`."
   @spec history(t, keyword) :: outcome
   def history(session, options \\ []),
-    do: ask(session, "session.history", [after: options[:after], limit: options[:limit]], options)
+    do: ask(session, "session.history", [:after, :limit], options)
 
   @doc "Adds entries (maps of fields) to the conversation."
   @spec append(t, [map], keyword) :: outcome
@@ -143,8 +142,10 @@ defmodule DSPex.Session do
   @doc "Opens a session from a document of `export/2`. Options: `:instance`, `:pool`, `:tenant`, `:timeout`, `:id`, `:strict`, `:idempotency_key`."
   @spec import(map, keyword) :: {:ok, t} | {:error, Error.t()}
   def import(document, options \\ []) do
-    session = ref(options[:id] || "", options)
-    opened(session, "session.import", members(document: document, session: options[:id]), options)
+    with :ok <- Check.all(options: options), :ok <- Check.all(id: options[:id]) do
+      given = members(document: document, session: options[:id])
+      opened(ref(options[:id] || "", options), "session.import", given, options)
+    end
   end
 
   @doc "Puts off the session's end by idleness."
@@ -163,7 +164,9 @@ defmodule DSPex.Session do
   @doc "The sessions of an instance and tenant. Options: `:instance`, `:pool`, `:tenant`, `:after`, `:limit`."
   @spec list(keyword) :: outcome
   def list(options \\ []) do
-    request(ref("", options), "session.list", members(after: options[:after], limit: options[:limit]), options, nil)
+    with :ok <- Check.all(options: options),
+         given = members(Keyword.take(options, [:after, :limit])),
+         do: request(ref("", options), "session.list", given, options, nil)
   end
 
   defp opened(session, method, params, options) do
@@ -184,12 +187,15 @@ defmodule DSPex.Session do
     for {_name, value} = option when value != nil <- own, do: option
   end
 
-  defp ask(session, method, given, options),
-    do: request(session, method, [{"session", session.id} | members(given)], options)
+  # Members are given with their values, or are named after the options that have them.
+  defp ask(session, method, given, options) do
+    with :ok <- Check.all(session: session, options: options) do
+      given = Enum.map(given, fn member -> if is_atom(member), do: {member, options[member]}, else: member end)
+      request(session, method, [{"session", session.id} | members(given)], options, session.id)
+    end
+  end
 
   defp members(given), do: for({name, value} <- given, value != nil, do: {Atom.to_string(name), value})
-
-  defp request(session, method, params, options), do: request(session, method, params, options, session.id)
 
   defp request(session, method, params, options, affinity) do
     with {:ok, result, _place} <- send_request(session, method, params, options, affinity), do: {:ok, result}
@@ -234,5 +240,5 @@ defmodule DSPex.Session do
     end
   end
 
-  defp wrong(text), do: Error.new(:invalid_input, text)
+  defp wrong(text), do: Error.argument(text)
 end
