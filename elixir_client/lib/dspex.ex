@@ -346,7 +346,7 @@ defmodule DSPex do
          {:ok, json} <- DSPex.Wire.Json.decode(text, %DSPex.Wire.Limits{maps: :ordered}) do
       if is_struct(json, DSPex.Ordered),
         do: Program.from_json(json, options),
-        else: {:error, Error.new(:invalid_input, "the program cannot be read: it is no JSON object")}
+        else: {:error, Error.argument("the program cannot be read: it is no JSON object")}
     end
   end
 
@@ -394,7 +394,7 @@ defmodule DSPex do
   def lm_client(options) do
     case Keyword.pop(options, :model) do
       {model, options} when is_binary(model) -> {:ok, Native.LM.new(model, options)}
-      {_none, _options} -> {:error, Error.new(:invalid_input, "lm_client needs model:, as \"openai/gpt-4o-mini\"")}
+      {_none, _options} -> {:error, Error.argument("lm_client needs model:, as \"openai/gpt-4o-mini\"")}
     end
   end
 

@@ -72,6 +72,37 @@ defmodule DSPex.CheckTest do
     end
   end
 
+  @tag req: "NFR4.1.3"
+  test "the hint of an error fits its cause: wrong options and sizes have none, a pool's name its own" do
+    options = [instance: __MODULE__]
+
+    for function <- [
+          fn -> DSPex.call(@program, @inputs, [{:nope, 1} | options]) end,
+          fn -> DSPex.call(@program, @inputs, [{:implementation, :rust} | options]) end,
+          fn -> DSPex.call(@program, @inputs, [{:execution, [nope: 1]} | options]) end,
+          fn -> DSPex.call(@program, @inputs, [{:cache, :x} | options]) end,
+          fn -> DSPex.evaluate(@program, :x, options) end,
+          fn -> DSPex.resize(__MODULE__, :default, -1) end,
+          fn -> Session.open([{:nope, 1} | options]) end,
+          fn -> DSPex.load("[]") end,
+          fn -> DSPex.lm_client([]) end
+        ] do
+      assert {:error, %Error{reason: :invalid_input, hint: nil} = error} = function.()
+      refute Exception.message(error) =~ "declared input fields"
+      # On the wire every error has one.
+      assert is_binary(Error.to_object(error)["data"]["hint"])
+    end
+
+    for function <- [
+          fn -> DSPex.call(@program, @inputs, [{:pool, :nope} | options]) end,
+          fn -> DSPex.restart(__MODULE__, :nope) end,
+          fn -> DSPex.status(__MODULE__, :nope) end
+        ] do
+      assert {:error, %Error{reason: :not_found, hint: hint}} = function.()
+      assert hint =~ "option pools:"
+    end
+  end
+
   test "streams and async calls raise that error" do
     for function <- [
           fn -> Enum.to_list(DSPex.stream("x", @inputs)) end,

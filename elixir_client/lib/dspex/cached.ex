@@ -16,15 +16,15 @@ defmodule DSPex.Cached do
   def fetch(table, program, inputs, options, run) do
     case {options[:cache], :ets.lookup_element(table, :cache, 2)} do
       {off, _cache} when off in [nil, false] -> run.()
-      {true, nil} -> {:error, Error.new(:invalid_input, "cache: true needs an instance with the option cache: []")}
+      {true, nil} -> {:error, Error.argument("cache: true needs an instance with the option cache: []")}
       {true, cache} -> through(cache, program, inputs, options, run)
-      {other, _cache} -> {:error, Error.new(:invalid_input, "cache is #{inspect(other)}; it must be true or false")}
+      {other, _cache} -> {:error, Error.argument("cache is #{inspect(other)}; it must be true or false")}
     end
   end
 
   defp through(cache, program, inputs, options, run) do
     if options[:session] do
-      {:error, Error.new(:invalid_input, "a call in a session is not cached: its answer depends on what came before")}
+      {:error, Error.argument("a call in a session is not cached: its answer depends on what came before")}
     else
       timeout = Keyword.get(options, :timeout, 60_000)
 

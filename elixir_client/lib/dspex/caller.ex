@@ -257,7 +257,7 @@ defmodule DSPex.Caller do
         text =
           "unknown option #{elem(unknown, 0)} of the call; known are #{Enum.join(@call_options -- [:owner, :bound], ", ")}"
 
-        {:error, Error.new(:invalid_input, text)}
+        {:error, Error.argument(text)}
 
       not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
         {:error, Error.argument("timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}

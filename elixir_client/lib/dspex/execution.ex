@@ -90,5 +90,5 @@ defmodule DSPex.Execution do
   defp wanted(:limits), do: "it must be a keyword list"
   defp wanted(_flag), do: "it must be true or false"
 
-  defp wrong(text), do: {:error, Error.new(:invalid_input, "execution: " <> text)}
+  defp wrong(text), do: {:error, Error.argument("execution: " <> text)}
 end

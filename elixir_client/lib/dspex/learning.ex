@@ -125,5 +125,5 @@ defmodule DSPex.Learning do
   defp outcome(%{"error" => nil} = row), do: row
   defp outcome(%{"error" => error} = row), do: %{row | "error" => Error.from_object(error)}
 
-  defp invalid(problem), do: {:error, Error.new(:invalid_input, problem)}
+  defp invalid(problem), do: {:error, Error.argument(problem)}
 end

@@ -87,7 +87,7 @@ defmodule DSPex.Pool do
   end
 
   def resize(_table, _pool, count),
-    do: {:error, Error.new(:invalid_input, "a pool has 0 to #{@most_workers} workers, not #{inspect(count)}")}
+    do: {:error, Error.argument("a pool has 0 to #{@most_workers} workers, not #{inspect(count)}")}
 
   @doc "Replaces the processes of a pool one after the other, each when the one before is ready again."
   @spec restart(:ets.table(), atom, timeout) :: :ok | {:error, Error.t()}
@@ -127,7 +127,7 @@ defmodule DSPex.Pool do
   @spec unknown(term, [atom]) :: Error.t()
   def unknown(pool, known) do
     text = "no pool is named #{inspect(pool)}; there are #{Enum.map_join(known, ", ", &inspect/1)}"
-    Error.new(:not_found, text)
+    Error.new(:not_found, text, hint: "The pools are those of the option pools: of the instance.")
   end
 
   @impl Supervisor

@@ -201,7 +201,7 @@ defmodule DSPex.Program do
 
   defp missing(_arguments), do: {:error, "it was loaded without its function; give tools: [...] when loading"}
 
-  defp invalid(problem), do: {:error, Error.new(:invalid_input, "the program cannot be read: #{problem}")}
+  defp invalid(problem), do: {:error, Error.argument("the program cannot be read: #{problem}")}
 
   defp signature(signature, _instructions)
        when not (is_binary(signature) or is_map(signature) or signature == nil),

@@ -61,7 +61,7 @@ defmodule DSPex.Router do
         override(:python, python, program)
 
       other ->
-        {:error, Error.new(:invalid_input, "implementation is #{inspect(other)}; it must be :auto, :native or :python")}
+        {:error, Error.argument("implementation is #{inspect(other)}; it must be :auto, :native or :python")}
     end
   end
 
@@ -125,7 +125,7 @@ defmodule DSPex.Router do
   end
 
   defp override(route, {:no, why}, _program) do
-    {:error, Error.new(:invalid_input, "implementation: #{inspect(route)} cannot be had for this call: #{why}")}
+    {:error, Error.argument("implementation: #{inspect(route)} cannot be had for this call: #{why}")}
   end
 
   defp choose({:no, why}, {:ok, nil}, _table, _program, _options), do: only(:python, why, nil)
