@@ -117,9 +117,11 @@ defmodule DSPex.Native.ProgramTest do
     end
   end
 
-  test "programs that only Python can run say why" do
+  test "programs that only Python can run say why, those with others inside among them" do
     for {program, why} <- [
           {DSPex.ReAct.new("q -> a"), "react runs only in Python"},
+          {DSPex.Chain.new(List.duplicate(DSPex.Predict.new("q -> a"), 257)), "chain runs only in Python"},
+          {DSPex.Predict.new("q -> a", children: %{"x" => DSPex.Predict.new("q -> a")}), "programs inside it"},
           {DSPex.Predict.new("q -> a", config: %{rollout_id: 1}), "rollout_id is known only to Python"},
           {DSPex.Predict.new(%{"class" => "app.Signature"}), "a class of the worker"},
           {DSPex.Predict.new("q -> a", state: %{"other" => %{}}), "its state has the predictor other"}
