@@ -147,6 +147,21 @@ defmodule DSPex.Native.LMTest do
     end
   end
 
+  @tag req: "NFR4.1.1"
+  test "a key that the server repeats is in no error", %{url: url, lm: lm} do
+    key = "unusual.test/key=secret"
+    on_exit(fn -> System.delete_env("DSPEX_REPEATED_KEY") end)
+    System.put_env("DSPEX_REPEATED_KEY", key)
+    long = String.duplicate("x", 490)
+
+    for text <- ["the key #{key} was refused", long <> key] do
+      OpenAI.push(url, [%{"status" => 401, "error" => %{"message" => text, "code" => key}}])
+      assert {:error, error} = LM.chat(%{lm | api_key_env: "DSPEX_REPEATED_KEY"}, @messages)
+      assert error.message =~ "look at the key in DSPEX_REPEATED_KEY"
+      refute inspect(error, structs: false, limit: :infinity, printable_limit: :infinity) =~ "unusual"
+    end
+  end
+
   test "a parameter that is not known is refused by name" do
     assert_raise ArgumentError, ~r/temprature is no parameter/, fn -> LM.new("openai/x", params: %{temprature: 1}) end
   end

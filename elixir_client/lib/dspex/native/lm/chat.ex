@@ -173,7 +173,7 @@ defmodule DSPex.Native.LM.Chat do
   defp usage(_none, old), do: old
 
   defp status_error(lm, status, headers, body) do
-    {text, code} = error_text(body)
+    {text, code} = error_text(lm, body)
     retryable? = status in [408, 429] or status >= 500
     hint = if status in [401, 403] and lm.api_key_env, do: "; look at the key in #{lm.api_key_env}", else: ""
     message = "the LM #{lm.model} answered with status #{status}: #{text}#{hint}"
@@ -182,7 +182,7 @@ defmodule DSPex.Native.LM.Chat do
   end
 
   defp error_in_stream(lm, error) do
-    {text, code} = read_error(error)
+    {text, code} = read_error(lm, error)
 
     Error.new(:lm_error, "the LM #{lm.model} broke its answer off: #{text}",
       retryable?: true,
@@ -190,20 +190,29 @@ defmodule DSPex.Native.LM.Chat do
     )
   end
 
-  defp error_text(body) do
+  defp error_text(lm, body) do
     case DSPex.Wire.Json.library().decode(body) do
       {:ok, raw} ->
-        read_error(Map.get(as_map(plain(raw)), "error", "no message"))
+        read_error(lm, Map.get(as_map(plain(raw)), "error", "no message"))
 
       {:error, _problem} ->
-        {if(String.valid?(body), do: String.slice(body, 0, 200), else: "a body that is no text"), nil}
+        {if(String.valid?(body), do: shown(lm, body, 200), else: "a body that is no text"), nil}
     end
   end
 
-  defp read_error(%{} = error),
-    do: {error["message"] |> to_text() |> String.slice(0, 500), error["code"] || error["type"]}
+  defp read_error(lm, %{} = error), do: {shown(lm, error["message"], 500), code(lm, error["code"] || error["type"])}
+  defp read_error(lm, other), do: {shown(lm, other, 500), nil}
 
-  defp read_error(other), do: {other |> to_text() |> String.slice(0, 500), nil}
+  defp code(lm, code) when is_binary(code), do: shown(lm, code, 100)
+  defp code(_lm, code), do: code
+
+  # Some servers repeat the key that they refuse. It is hidden before the text is cut, or half of it could stay.
+  defp shown(lm, text, most) do
+    text = to_text(text)
+    key = if lm.api_key_env, do: String.trim(System.get_env(lm.api_key_env, "")), else: ""
+    text = if byte_size(key) >= 8, do: String.replace(text, key, "[key]"), else: text
+    String.slice(text, 0, most)
+  end
 
   defp as_map(%{} = map), do: map
   defp as_map(_other), do: %{}
