@@ -54,7 +54,15 @@ def ask(url: str, **headers: str) -> dict[str, Any]:
 
 
 def children_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [c for c in psutil.Process(process.pid).children() if c.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in psutil.Process(process.pid).children() if lives(child)]
+
+
+def lives(process: psutil.Process) -> bool:
+    # One that ends between its listing and this look is no longer there to be asked.
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(process: subprocess.Popen[str]) -> int:
