@@ -129,6 +129,8 @@ class Settings:
         lm_breaker_failures: failures in a row after which nothing is sent to an LM for a while; 0 is never.
         lm_breaker_ms: how long.
         tracking: whether calls are tracked in MLflow (``MLFLOW_TRACKING_URI``, ``MLFLOW_EXPERIMENT_NAME``).
+        extras: optional parts that this Python must have (``arrow``, ``grpc``, ``http``, ``mlflow``); a worker that
+            lacks one says so and ends.
         capabilities: words of your own that `initialize` tells among the features, as ``capability:<word>``.
     """
 
@@ -185,10 +187,11 @@ class Settings:
     lm_breaker_failures: int = 0
     lm_breaker_ms: int = 30_000
     tracking: bool = False
+    extras: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
 
 
-_LISTS = ("allowed_imports", "capabilities")
+_LISTS = ("allowed_imports", "extras", "capabilities")
 _TABLES = ("lms", "embedders")
 _SCALARS = {f.name: f.type for f in fields(Settings) if f.name not in (*_TABLES, *_LISTS)}
 _LM_FIELDS = {f.name: f.type for f in fields(LmSettings)}

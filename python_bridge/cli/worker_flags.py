@@ -6,8 +6,9 @@ from typing import Any
 
 from python_bridge.settings import Settings, SettingsError, load_settings
 
-_NOT_FLAGS = ("lms", "embedders", "debug", "token", "allowed_imports", "capabilities")  # a token would show in `ps`
-LIST_FLAGS: dict[str, str] = {"--allow-import": "allowed_imports", "--capability": "capabilities"}
+# A token would show in `ps`.
+_NOT_FLAGS = ("lms", "embedders", "debug", "token", "allowed_imports", "extras", "capabilities")
+LIST_FLAGS: dict[str, str] = {"--allow-import": "allowed_imports", "--extra": "extras", "--capability": "capabilities"}
 """Flags that may be given more than once."""
 
 VALUE_FLAGS: dict[str, str] = {

@@ -13,6 +13,7 @@ from python_bridge.services.dispatch import Dispatcher
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.services.operations import WorkerOperations
 from python_bridge.settings import Settings
+from python_bridge.worker.extras import check_extras
 
 _ENGINE = "python_bridge.engine.engine"
 _THRESHOLDS = (20_000, 20, 20)  # a call makes thousands of short-lived objects; the default is a round every 700
@@ -33,6 +34,7 @@ def make_engine(settings: Settings) -> Engine:
     Raises:
         BridgeError: `unavailable`, with the line to run.
     """
+    check_extras(settings.extras)
     if settings.engine == "scripted":
         from python_bridge.testing.engine import ScriptedEngine
 

@@ -86,7 +86,8 @@ defmodule DSPex.Instance do
     max_age: :recycle_age_ms,
     nice: :nice,
     cpus: :cpus,
-    gpu: :gpu
+    gpu: :gpu,
+    extras: :extras
   ]
 
   defp launch(name, pool, options) do

@@ -13,6 +13,10 @@ defmodule DSPex.Options do
       doc: "further settings of the worker (`DSPEX_…` without the prefix, lower case)"
     ],
     python: [type: :text, doc: "interpreter or venv (`DSPEX_PYTHON`, `.venv` here, or `python3`)"],
+    extras: [
+      type: {:list, :text},
+      doc: "optional parts that its Python must have, as `[\"mlflow\", \"arrow\"]` (`mix dspex.setup --extras`)"
+    ],
     args: [type: {:list, :text}, default: [], doc: "further arguments of `python -m python_bridge worker`"],
     command: [type: {:list, :text}, doc: "a whole command line, in the place of Python"],
     env: [type: :pairs, default: [], doc: "environment of the process; `false` removes a variable"],
@@ -214,7 +218,7 @@ defmodule DSPex.Options do
   end
 
   # Options of processes that the pool does not start.
-  @own ~w(python args command env cd transport lm lms settings memory_soft max_calls max_age nice cpus gpu workers)a
+  @own ~w(python extras args command env cd transport lm lms settings memory_soft max_calls max_age nice cpus gpu workers)a
 
   defp lent_problems(path, pool) do
     if pool[:start] == :snakepit do

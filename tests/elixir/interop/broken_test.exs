@@ -60,6 +60,21 @@ defmodule DSPex.Interop.BrokenTest do
     end
   end
 
+  for start <- [:fresh, :fork_server] do
+    @tag req: ["FR2.1.2", "NFR2.2.2"]
+    test "extras that a pool's Python lacks are told with the line that installs them (#{start})" do
+      without = folder("sitecustomize.py", "import sys\nsys.modules['pyarrow'] = None\n")
+      env = [{"PYTHONPATH", without <> ":" <> File.cwd!()}]
+      options = [env: env, start: unquote(start)]
+      instance = start(unquote(:"NoArrow#{start}"), [extras: ["arrow", "grpc"]] ++ options)
+      assert {:error, %Error{reason: :unavailable, message: message}} = DSPex.await_ready(instance, 120_000)
+      assert message =~ "lacks the extras arrow (no module pyarrow)"
+      assert message =~ "mix dspex.setup --extras arrow"
+      instance = start(unquote(:"OtherExtras#{start}"), [extras: ["grpc"]] ++ options)
+      assert :ok = DSPex.await_ready(instance, 120_000)
+    end
+  end
+
   @tag req: ["NFR2.1.1", "FR2.3.1"]
   test "a store that cannot be written fails sessions, and no other call" do
     file = Path.join(folder("file", ""), "file")
