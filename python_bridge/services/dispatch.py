@@ -83,7 +83,7 @@ class Dispatcher:
         self.observer: Observer | None = None
         self.calls = 0
         self.pending: set[Call] = set()
-        self.abandoned: set[Call] = set()
+        self.abandoned: dict[Call, float] = {}
         self._ready_params: dict[str, Any] = {}
         self._failure: BridgeError | None = None
         self._draining_task: asyncio.Task[None] | None = None
@@ -176,8 +176,8 @@ class Dispatcher:
         self.pending.discard(call)
         if call.task.done() or call.task is asyncio.current_task(self.loop):
             return
-        self.abandoned.add(call)
-        call.task.add_done_callback(lambda task: self.abandoned.discard(call))
+        self.abandoned[call] = self.loop.time()
+        call.task.add_done_callback(lambda task: self.abandoned.pop(call, None))
 
     # -- handshake --------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Monitor:
         self._started = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._abandoned_before = 0
+        self._threads_before = 0
 
     def start(self) -> None:
         """Begin to look."""
@@ -106,9 +106,11 @@ class Monitor:
             self._recycle(verdict)
 
     def _lasting(self, sample: Sample) -> Sample:
-        """Many calls that are cancelled at once need a moment to end: only what two looks find is abandoned."""
-        before, self._abandoned_before = self._abandoned_before, sample.abandoned
-        return replace(sample, abandoned=min(before, sample.abandoned))
+        """Many calls that are cancelled at once need a moment to end: only what had the time of a look is abandoned."""
+        since = self._dispatcher.loop.time() - self._period_s
+        tasks = sum(answered <= since for answered in self._dispatcher.abandoned.values())
+        before, self._threads_before = self._threads_before, sample.abandoned - len(self._dispatcher.abandoned)
+        return replace(sample, abandoned=tasks + min(before, self._threads_before))
 
     def _recycle(self, verdict: Verdict) -> None:
         text = "this worker is to be replaced: %s; it finishes what it has within %d ms and ends with status %d"
