@@ -45,6 +45,35 @@ defmodule DSPex.Wire.Values do
           | {:attachment, pos_integer}
           | {:as, term}
 
+  @doc """
+  Runs a `writer` over a term. One that throws `:attach` has met bytes above `limits.attach` (`automatic` where that
+  is `:auto`): these leave in parts of their own, and only such a term pays for a second walk.
+  """
+  @spec write(term, Limits.t(), pos_integer, (term, Limits.t() -> iodata)) ::
+          {:ok, iodata, [binary]} | {:error, Error.t()}
+  def write(term, %Limits{attach: :auto} = limits, automatic, writer),
+    do: write(term, %{limits | attach: automatic}, automatic, writer)
+
+  def write(term, limits, _automatic, writer) do
+    {:ok, writer.(term, limits), []}
+  catch
+    :attach -> write_parts(term, limits, writer)
+    {_reason, _message, _limit} = refused -> {:error, error(refused)}
+  end
+
+  defp write_parts(term, limits, writer) do
+    {term, parts} = extract(term, limits.attach)
+    {:ok, writer.(term, %{limits | attach: :infinity}), parts}
+  catch
+    {_reason, _message, _limit} = refused -> {:error, error(refused)}
+  end
+
+  # Byte strings, tensor data and tables above the threshold leave the term; references stand in their place.
+  defp extract(term, threshold) do
+    {term, {_count, parts}} = move(term, {0, []}, threshold)
+    {term, Enum.reverse(parts)}
+  end
+
   @doc "Tells what a term is sent as. Throws for what cannot be sent."
   @spec form(term) :: form
   def form(atom) when atom in [:nan, :infinity, :neg_infinity], do: {:float, atom}
@@ -78,16 +107,6 @@ defmodule DSPex.Wire.Values do
 
   def form(%{} = map), do: {:map, map |> Map.to_list() |> keys!() |> List.keysort(0)}
   def form(other), do: throw({:invalid_input, "#{kind(other)} cannot be sent to Python", nil})
-
-  @doc """
-  Moves byte strings, tensor data and tables that are larger than `limits.attach` out of a term. Returns the term with
-  references in their place, and the parts in order.
-  """
-  @spec extract(term, Limits.t()) :: {term, [binary]}
-  def extract(term, %Limits{attach: threshold}) do
-    {term, {_count, parts}} = move(term, {0, []}, threshold)
-    {term, Enum.reverse(parts)}
-  end
 
   @doc "Makes a datetime of ISO 8601 text: a `DateTime` that keeps its offset, or a `NaiveDateTime` without one."
   @spec datetime(String.t()) :: {:ok, DateTime.t() | NaiveDateTime.t()} | :error

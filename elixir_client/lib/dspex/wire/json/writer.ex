@@ -8,28 +8,16 @@ defmodule DSPex.Wire.Json.Writer do
 
   @smallest -9_223_372_036_854_775_808
   @largest 18_446_744_073_709_551_615
+  # Base64 costs more than a part of its own from a few hundred bytes on (`make bench ONLY=attach`).
+  @attach 1_024
 
   @spec encode(term, Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
-  def encode(term, limits), do: write(term, limits, &value(&1, 0, &2))
+  def encode(term, limits), do: Values.write(term, limits, @attach, &value(&1, 0, &2))
 
   @spec encode_members([{String.t(), term}], Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
   def encode_members(pairs, limits) do
-    write(%DSPex.Ordered{pairs: pairs}, limits, fn %DSPex.Ordered{pairs: pairs}, limits -> members(pairs, 2, limits) end)
-  end
-
-  defp write(term, limits, writer) do
-    {:ok, writer.(term, limits), []}
-  catch
-    :attach -> with_parts(term, limits, writer)
-    {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
-  end
-
-  # Only a value with large bytes in it pays for a second walk.
-  defp with_parts(term, limits, writer) do
-    {term, parts} = Values.extract(term, %{limits | attach: threshold(limits)})
-    {:ok, writer.(term, %{limits | attach: :infinity}), parts}
-  catch
-    {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
+    write = fn %DSPex.Ordered{pairs: pairs}, limits -> members(pairs, 2, limits) end
+    Values.write(%DSPex.Ordered{pairs: pairs}, limits, @attach, write)
   end
 
   defp value(nil, _level, _limits), do: "null"
@@ -134,14 +122,10 @@ defmodule DSPex.Wire.Json.Writer do
   defp bytes(%Attachment{part: part}, _limits), do: attachment(part)
 
   defp bytes(data, limits) do
-    if byte_size(data) > threshold(limits),
+    if byte_size(data) > limits.attach,
       do: throw(:attach),
       else: [~s({"$type":"bytes","base64":"), Base.encode64(data), ~s("})]
   end
-
-  # Base64 costs more than a part of its own from a few hundred bytes on (`make bench ONLY=attach`).
-  defp threshold(%{attach: :auto}), do: 1_024
-  defp threshold(%{attach: threshold}), do: threshold
 
   defp tensor(dtype, shape, data, limits) do
     dimensions = shape |> Enum.map(&Integer.to_string/1) |> Enum.intersperse(?,)

@@ -12,37 +12,25 @@ defmodule DSPex.Wire.Msgpack.Encoder do
 
   @smallest -9_223_372_036_854_775_808
   @largest 18_446_744_073_709_551_615
+  # Bytes stand in the message as they are: a part of its own saves one copy, which shows in large ones.
+  @attach 65_536
   @nan <<0xCB, 0x7FF8000000000000::64>>
   @infinity <<0xCB, 0x7FF0000000000000::64>>
   @neg_infinity <<0xCB, 0xFFF0000000000000::64>>
 
   @spec encode(term, Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
-  def encode(term, limits), do: write(term, limits, &body/2)
+  def encode(term, limits), do: Values.write(term, limits, @attach, &body/2)
 
   @spec encode_members([{String.t(), term}], Limits.t()) :: {:ok, iodata, [binary]} | {:error, DSPex.Error.t()}
   def encode_members(pairs, limits) do
-    write(%DSPex.Ordered{pairs: pairs}, limits, fn %DSPex.Ordered{pairs: pairs}, limits -> members(pairs, 2, limits) end)
+    write = fn %DSPex.Ordered{pairs: pairs}, limits -> members(pairs, 2, limits) end
+    Values.write(%DSPex.Ordered{pairs: pairs}, limits, @attach, write)
   end
 
   @spec map_head(non_neg_integer) :: binary
   def map_head(count) when count < 0x10, do: <<0x80 + count>>
   def map_head(count) when count < 0x10000, do: <<0xDE, count::16>>
   def map_head(count), do: <<0xDF, count::32>>
-
-  defp write(term, limits, writer) do
-    {:ok, writer.(term, limits), []}
-  catch
-    :attach -> with_parts(term, limits, writer)
-    {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
-  end
-
-  # Only a value with large bytes in it pays for a second walk.
-  defp with_parts(term, limits, writer) do
-    {term, parts} = Values.extract(term, %{limits | attach: threshold(limits)})
-    {:ok, writer.(term, %{limits | attach: :infinity}), parts}
-  catch
-    {_reason, _message, _limit} = refused -> {:error, Values.error(refused)}
-  end
 
   # Inside, a single byte stands for itself, which is no iodata on its own.
   defp body(term, limits) do
@@ -177,12 +165,8 @@ defmodule DSPex.Wire.Msgpack.Encoder do
 
   defp bytes(data, limits) do
     size = byte_size(data)
-    if size > threshold(limits), do: throw(:attach), else: bin(data, size)
+    if size > limits.attach, do: throw(:attach), else: bin(data, size)
   end
-
-  # Bytes stand in the message as they are: a part of its own saves one copy, which shows in large ones.
-  defp threshold(%{attach: :auto}), do: 65_536
-  defp threshold(%{attach: threshold}), do: threshold
 
   defp bin(data, size) do
     case size do
