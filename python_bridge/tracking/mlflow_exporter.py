@@ -149,7 +149,7 @@ class MlflowExporter:
     def _start_trace(self, event: dict[str, Any], root: SpanData, models: dict[str, str | None]) -> None:
         """Write what spans cannot carry: the caller's id, and the link to a model. It costs a request of its own."""
         labels = event.get("labels", {})
-        model = labels.get("model")
+        model = labels.get("model_id")
         if self._client is not None and model not in models and str(model).startswith("models:/"):
             models[model] = logged_model_id(self._client, model)  # for every batch: an alias may move
         linked = models.get(model)
@@ -197,8 +197,9 @@ class MlflowExporter:
                 f"output_{name}": str(value)[:_SAMPLE_CHARS]
                 for name, value in list(event["outputs"].items())[:_SAMPLES]
             },
-            **{name: str(value)[:_SAMPLE_CHARS] for name, value in event.get("labels", {}).items() if name == "model"},
         }
+        if "model_id" in event.get("labels", {}):
+            params["model_id"] = str(event["labels"]["model_id"])[:_SAMPLE_CHARS]
         self._client.log_batch(run, params=[Param(name, value) for name, value in params.items()])
 
     def _log_metrics(self, run: str, events: Sequence[dict[str, Any]]) -> None:

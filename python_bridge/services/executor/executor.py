@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from cachetools import LRUCache
-
 from python_bridge.engine.interface import CallOptions, EventSink
 from python_bridge.engine.load import check_installed
 from python_bridge.engine.targets.interface import Target
@@ -25,6 +23,7 @@ from python_bridge.services.executor.fallback import PARTIAL, STALE, FallbackLM
 from python_bridge.services.executor.inputs import read_inputs
 from python_bridge.services.executor.loop import LoopThread
 from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
+from python_bridge.services.executor.models import Models, Source
 from python_bridge.services.executor.options import CacheOptions, log_level_of, max_workers_of
 from python_bridge.services.executor.pipeline import Parts, Pipeline
 from python_bridge.services.executor.record import Recorder, logger
@@ -43,10 +42,6 @@ _OPTIONS = frozenset({"timeout", "lm", "adapter", "config", "tenant", "use_cache
     "emit",
 }
 _KNOWN = ", ".join(sorted(_OPTIONS))
-_MAX_MODELS = 64
-
-Resolve = Callable[[str], Any]
-"""Gives the program of a model id: an instance or program JSON; ``None`` when there is none."""
 
 
 class DSPyPipelineExecutor:
@@ -62,7 +57,8 @@ class DSPyPipelineExecutor:
         max_retries: attempts after the first one, for failures that may pass.
         max_workers: items of a batch at work at a time; by default `MAX_WORKERS` of the environment, else 4.
         lms: LMs by name; that called ``default`` serves where `dspy.configure` has set none.
-        models: programs by model id: a map, or a function that gives ``None`` for unknown ids.
+        models: programs by model id: a map, which is asked at every execution, or a function, whose programs are kept
+            until `clear_cache`; ``None`` is for unknown ids.
         settings: LMs by name, default adapter, allowed imports.
         cache: bounds of the cache, and its file.
         limits: of each execution, unless it has its own.
@@ -80,7 +76,7 @@ class DSPyPipelineExecutor:
         max_workers: int | None = None,
         *,
         lms: Mapping[str, Any] | None = None,
-        models: Mapping[str, Any] | Resolve | None = None,
+        models: Source | None = None,
         settings: Settings | None = None,
         cache: CacheOptions | None = None,
         limits: ExecutionLimits | None = None,
@@ -100,7 +96,7 @@ class DSPyPipelineExecutor:
             logging.getLogger("python_bridge.executor").setLevel(level)
         self._settings = _without_retries(settings or Settings())
         self._lms = lms
-        self._models: Resolve = models if callable(models) else dict(models or {}).get
+        self._models = Models(models)
         self._limits = limits or ExecutionLimits()
         self.statistics = Statistics()
         self._cache = _make_cache(cache or CacheOptions()) if cache_enabled else None
@@ -111,7 +107,6 @@ class DSPyPipelineExecutor:
         self._thread = LoopThread("dspex-executor")
         self._lock = threading.Lock()
         self._pipelines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pipeline] = weakref.WeakKeyDictionary()
-        self._loaded: LRUCache[str, Any] = LRUCache(_MAX_MODELS)
         self._prefix, self._serial = secrets.token_hex(6), itertools.count(1)
         self._closed = False
 
@@ -225,7 +220,7 @@ class DSPyPipelineExecutor:
             BridgeError: what is wrong with the program.
         """
         if program is None and tenant is None:
-            self._loaded.clear()
+            self._models.forget()
         if self._cache is None:
             return 0
         content = None
@@ -295,7 +290,7 @@ class DSPyPipelineExecutor:
         if unknown := sorted(set(options) - _OPTIONS):
             raise BridgeError("invalid_request", f"{unknown[0]!r} is no option of an execution; known are {_KNOWN}")
         target = self._target(pipeline, program if model_id is None else model_id)
-        return self._build(target, read_inputs(inputs), ExecutionMode.read(mode), model=model_id, **options)
+        return self._build(target, read_inputs(inputs), ExecutionMode.read(mode), model_id=model_id, **options)
 
     def _build(
         self,
@@ -313,11 +308,11 @@ class DSPyPipelineExecutor:
         use_cache: bool = True,
         limits: ExecutionLimits | None = None,
         fallback: Any = (),
-        model: str | None = None,
+        model_id: str | None = None,
         emit: EventSink | None = None,
     ) -> Execution:
         choices: tuple[Any, ...] = tuple(cast("Any", fallback)) if isinstance(fallback, list | tuple) else (fallback,)
-        labels = {"session_id": session_id, "client_request_id": client_request_id, "model": model}
+        labels = {"session_id": session_id, "client_request_id": client_request_id, "model_id": model_id}
         return Execution(
             id=f"{self._prefix}-{next(self._serial):x}",
             target=target,
@@ -336,19 +331,11 @@ class DSPyPipelineExecutor:
 
     def _target(self, pipeline: Pipeline, program: Any) -> Target:
         if isinstance(program, str) and not program.lstrip().startswith("{"):
-            program = self._model(program)
+            program = self._models.get(program)
         return pipeline.targets.get(program)
 
-    def _model(self, model_id: str) -> Any:
-        if (found := self._loaded.get(model_id)) is None:
-            found = self._models(model_id)
-            if found is None:
-                raise BridgeError("not_found", f"Model {model_id} not found in registry", details={"model": model_id})
-            self._loaded[model_id] = found
-        return found
-
     def _choice(self, targets: Any, choice: Any) -> Target:
-        return targets.get(self._model(choice) if isinstance(choice, str) else choice)
+        return targets.get(self._models.get(choice) if isinstance(choice, str) else choice)
 
     def _wait(self, pipeline: Pipeline, execution: Execution) -> ExecutionResult:
         limit = None if execution.timeout is None else execution.timeout + _GRACE_S
@@ -404,4 +391,4 @@ def _make_tracker(wanted: bool) -> Tracker | None:
     return tracker_from_environment()
 
 
-__all__ = ["DSPyPipelineExecutor", "Resolve"]
+__all__ = ["DSPyPipelineExecutor"]

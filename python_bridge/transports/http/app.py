@@ -40,7 +40,7 @@ def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | Non
         mlflow_tracking=settings.mlflow,
         timeout=settings.timeout,
         lms=lms,
-        models=catalogue.get,
+        models=catalogue,
         settings=worker,
     )
     return Api(settings, catalogue, executor, history)

@@ -46,7 +46,8 @@ class Catalogue:
             return kept[1]
         program = self._parse(path, program_id)
         self._read[program_id] = mark, program
-        return program
+        # What has no name of its own is known by its id, in results, statistics and runs.
+        return program if program.get("name") else {**program, "name": program_id}
 
     @staticmethod
     def _parse(path: Path, program_id: str) -> dict[str, Any]:
@@ -56,7 +57,8 @@ class Catalogue:
             raise BridgeError("program_error", f"the program {program_id} cannot be read: {error}") from None
         if not isinstance(program, dict):
             raise BridgeError("program_error", f"the program {program_id} is no JSON object")
-        return program
+        # What has no name of its own is known by its id, in results, statistics and runs.
+        return program if program.get("name") else {**program, "name": program_id}
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

@@ -86,6 +86,26 @@ def test_a_model_id_names_a_program_that_is_loaded_once(make: Any) -> None:
     assert executor.execute(model_id="other", inputs={}).error == "Model other not found in registry"
 
 
+@pytest.mark.req("EX-1", "EX-7")
+def test_a_map_of_models_is_asked_at_every_execution(make: Any) -> None:
+    models: dict[str, Any] = {"qa": JSON_PROGRAM}
+    executor = make(ScriptedLM(default={"answer": "x", "other": "y"}).lm, models=models)
+    assert executor.execute(model_id="qa", inputs={"question": "q"}).outputs == {"answer": "x"}
+    models["qa"] = {**JSON_PROGRAM, "signature": "question -> other"}
+    assert executor.execute(model_id="qa", inputs={"question": "q"}).outputs == {"other": "y"}
+    del models["qa"]
+    assert executor.execute(model_id="qa", inputs={}).error == "Model qa not found in registry"
+
+
+@pytest.mark.req("EX-1")
+def test_the_model_id_is_told_apart_from_the_model_that_answered(make: Any) -> None:
+    executor = make(ScriptedLM([{"answer": "x"}]).lm, models={"qa": JSON_PROGRAM})
+    answered, failed = (executor.execute(model_id="qa", inputs=inputs) for inputs in ({"question": "q"}, {}))
+    assert (answered.metadata["model_id"], answered.metadata["model"]) == ("qa", "scripted/lm")
+    assert failed.metadata["model_id"] == "qa"
+    assert "model" not in failed.metadata
+
+
 @pytest.mark.req("EX-4")
 @pytest.mark.parametrize(
     "inputs",

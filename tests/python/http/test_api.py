@@ -63,6 +63,17 @@ def test_executions_are_found_again_and_survive_a_restart(tmp_path: Path) -> Non
     assert missing.json()["kind"] == "not_found"
 
 
+@pytest.mark.req("RT-1", "EX-7")
+def test_a_program_file_that_changes_is_executed_anew_under_its_id(server: Server, client: httpx.Client) -> None:
+    file = Path(server.settings.programs) / "qa.json"
+    assert client.post("/execute", json=QA).json()["program_name"] == "qa"
+    file.write_text(json.dumps({"format": 1, "kind": "predict", "signature": "question -> reasoning", "name": "why"}))
+    changed = client.post("/execute", json=QA).json()
+    assert (changed["program_name"], changed["outputs"]) == ("why", {"reasoning": "easy"})
+    file.unlink()
+    assert client.post("/execute", json=QA).status_code == 404
+
+
 @pytest.mark.req("RT-1", "EX-6")
 def test_a_batch_keeps_the_order_and_the_errors_of_its_items(client: httpx.Client) -> None:
     inputs: list[dict[str, Any]] = [{"question": "a"}, {}, {"question": "c"}]
