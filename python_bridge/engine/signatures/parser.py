@@ -205,6 +205,10 @@ class _Parser:
         if not items:
             raise syntax_error(self._text, opening.start, closing.end, f"`{base.path}[]` has no argument",
                                f"Write `{base.path}` alone, or `{base.path}[type]`.")  # fmt: skip
+        if len(items) == 1 and isinstance(items[0], Group) and self._tokens[self._index - 2].value == ",":
+            span = items[0].span
+            raise syntax_error(self._text, span.start, span.end, "a group is no type",
+                               "Write the types without parentheses.")  # fmt: skip
         # `Literal[('a', 'b')]` and `Literal['a', 'b']` are the same in Python.
         arguments = items[0].items if len(items) == 1 and isinstance(items[0], Group) else tuple(items)
         node = Subscript(base, arguments, Span(base.span.start, closing.end))

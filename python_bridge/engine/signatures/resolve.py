@@ -175,6 +175,9 @@ class Resolver:
         return self._build(node, lambda: base[(language.value,)])
 
     def _quoted(self, node: Constant, text: str) -> Any:
+        if text[:1] in (" ", "\t"):
+            # Python reads what is quoted as an expression, which begins at once.
+            self._fail(node, "a type in quotes cannot begin with a blank", "Write the type without quotes.")
         try:
             return Resolver(text, self._registered).annotation(parse_type(text))
         except BridgeError as error:

@@ -7,6 +7,8 @@ from python_bridge.engine.signatures.errors import syntax_error
 
 _PREFIXES = {"", "r", "u", "b", "br", "rb"}
 _ESCAPE = re.compile(r"\\(\r?\n|[0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]+\}|.)", re.DOTALL)
+_JOINED = re.compile(r"\\\r?\n")
+_BREAK = re.compile(r"[\r\n]")
 _SIMPLE = {"\\": "\\", "'": "'", '"': '"', "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -26,13 +28,14 @@ def read_string(text: str, start: int, quote_at: int, limit: int) -> tuple[str |
     quote = text[quote_at] * 3 if text.startswith(text[quote_at] * 3, quote_at) else text[quote_at]
     body_start = quote_at + len(quote)
     stop = _closing(text, body_start, quote, limit)
-    if stop is None or (len(quote) == 1 and "\n" in text[body_start:stop].replace("\\\n", "")):
+    if stop is None or (len(quote) == 1 and _BREAK.search(_JOINED.sub("", text[body_start:stop]))):
         raise syntax_error(text, start, body_start, "this string is not closed", f"End it with {quote}.")
     body = text[body_start:stop]
     try:
         value: str | bytes = body if "r" in prefix else _ESCAPE.sub(lambda match: _unescape(match, "b" in prefix), body)
         if "b" in prefix:
-            value = value.encode("latin-1" if "r" not in prefix else "ascii")
+            body.encode("ascii")
+            value = value.encode("latin-1")
     except (ValueError, KeyError, UnicodeEncodeError):
         raise syntax_error(text, start, stop + len(quote), "this string has a wrong escape",
                            "Write `\\\\` for a backslash.") from None  # fmt: skip

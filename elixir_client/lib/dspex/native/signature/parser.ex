@@ -206,6 +206,9 @@ defmodule DSPex.Native.Signature.Parser do
         example = "Write `#{path}` alone, or `#{path}[type]`."
         fail({at, stop - at}, "`#{path}[]` has no argument", example)
 
+      {[{:group, _items, span}], true, _stop, _rest} ->
+        fail(span, "a group is no type", "Write the types without parentheses.")
+
       {items, _comma?, stop, rest} ->
         follows(path, rest)
         {{:subscript, path, arguments(items), {at, stop - at}}, rest}

@@ -5,8 +5,9 @@ defmodule DSPex.Native.Signature.Resolver do
   alias DSPex.Native.Signature.Table
   alias DSPex.Native.Signature.Type
 
-  @field_options ~w(gt ge lt le multiple_of min_length max_length pattern description title strict max_digits
-                    decimal_places allow_inf_nan)
+  # In the order in which pydantic keeps and shows them.
+  @field_options ~w(title description strict gt ge lt le multiple_of min_length max_length allow_inf_nan pattern
+                    max_digits decimal_places)
   @numeric ~w(gt ge lt le multiple_of)
   @lengths ~w(min_length max_length max_digits decimal_places)
 
@@ -151,6 +152,8 @@ defmodule DSPex.Native.Signature.Resolver do
 
   @unfit_for_strict ["collections.abc.Sequence", "collections.abc.Iterable"]
 
+  defp unfit?("allow_inf_nan", true, type), do: type not in [:float, {:class, "decimal.Decimal"}]
+
   defp unfit?(name, value, {:union, types}) do
     case Enum.reject(types, &(&1 == :none)) do
       [one] when length(types) == 2 -> unfit?(name, value, one)
@@ -158,7 +161,8 @@ defmodule DSPex.Native.Signature.Resolver do
     end
   end
 
-  defp unfit?(name, value, :int) when name in @numeric, do: is_float(value)
+  defp unfit?("multiple_of", value, type) when type in [:int, :float] and value == 0, do: true
+  defp unfit?(name, value, :int) when name in @numeric, do: trunc(value) != value
   defp unfit?("multiple_of", _value, {:class, "datetime.date"}), do: false
   defp unfit?(name, _value, {:class, "datetime.date"}) when name in @numeric, do: true
   defp unfit?("strict", _value, type) when type in [:any, :none, :none_value], do: true
@@ -206,7 +210,9 @@ defmodule DSPex.Native.Signature.Resolver do
   defp metadata({:constant, value, _span}) when value != :ellipsis, do: {:constant, value}
 
   defp metadata({:constraint, options, _span}) do
-    {:field, Enum.map(options, fn {name, {:constant, value, _span} = node} -> {name, option(name, value, node)} end)}
+    options = for {name, {:constant, value, _span} = node} <- options, do: {name, option(name, value, node)}
+    # `None` is no limit, as in Python.
+    {:field, for(name <- @field_options, {^name, value} when value != nil <- options, do: {name, value})}
   end
 
   defp metadata(node),
@@ -214,6 +220,8 @@ defmodule DSPex.Native.Signature.Resolver do
 
   defp option(name, _value, node) when name not in @field_options,
     do: fail(node, "`Field` has no option `#{name}` here", "Known are #{Enum.join(@field_options, ", ")}.")
+
+  defp option(_name, nil, _node), do: nil
 
   defp option(name, value, node) when name in @numeric and not is_number(value),
     do: fail(node, "`#{name}` takes a number", "For example `Field(#{name}=1)`.")
@@ -227,7 +235,14 @@ defmodule DSPex.Native.Signature.Resolver do
       else: fail(node, "`pattern` takes a regular expression", "For example `Field(pattern='[a-z]+')`.")
   end
 
+  defp option(name, value, node) when name in ["strict", "allow_inf_nan"] and not is_boolean(value),
+    do: fail(node, "`#{name}` takes `True` or `False`", "For example `Field(#{name}=False)`.")
+
   defp option(_name, value, _node), do: value
+
+  # Python reads what is quoted as an expression, which begins at once.
+  defp quoted(<<blank, _rest::binary>>, node, _registered) when blank in [?\s, ?\t],
+    do: fail(node, "a type in quotes cannot begin with a blank", "Write the type without quotes.")
 
   defp quoted(text, node, registered) do
     with {:ok, inner} <- Parser.type(text), {:ok, type} <- type(inner, registered) do

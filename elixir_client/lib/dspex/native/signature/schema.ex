@@ -236,6 +236,7 @@ defmodule DSPex.Native.Signature.Schema do
   }
   @other_lengths %{"min_length" => "minLength", "max_length" => "maxLength"}
   @decimals ["max_digits", "decimal_places"]
+  @null {[{"type", "null"}]}
   @moments for name <- ~w(datetime time timedelta), do: {:class, "datetime." <> name}
 
   defp annotated(type, metadata, defs) do
@@ -252,6 +253,7 @@ defmodule DSPex.Native.Signature.Schema do
   defp limited({:union, types} = type, limits, defs) do
     case Enum.split_with(types, &(&1 == :none)) do
       {[:none], [one]} -> inner({:union, [{:annotated, one, [{:field, limits}]}, :none]}, defs)
+      {[:none], several} -> {:union, several} |> plainly(limits, defs) |> or_null()
       _others -> plainly(type, limits, defs)
     end
   end
@@ -261,17 +263,44 @@ defmodule DSPex.Native.Signature.Schema do
     {{[{"anyOf", [{number} | texts]}]}, defs} = inner(type, defs)
     {numeric, others} = Enum.split_with(limits, fn {name, _value} -> is_map_key(@numeric, name) end)
     number = put(number, for({name, value} <- numeric, do: {@numeric[name], value / 1}))
-    lengths = for {name, value} <- others, word = @other_lengths[name], do: {word, value}
+    lengths = for {name, value} <- others, word = decimal_word(name, others), do: {word, value}
     {{sorted([{"anyOf", [{sorted(number)} | texts]} | lengths])}, defs}
   end
 
   defp limited(type, limits, defs), do: plainly(type, limits, defs)
 
+  # The digits of a decimal are shown where a length, which it cannot have, stands before them.
+  defp decimal_word(name, others) when name in @decimals,
+    do: if(Enum.any?(others, fn {other, _value} -> is_map_key(@other_lengths, other) end), do: name)
+
+  defp decimal_word(name, _others), do: @other_lengths[name]
+
+  defp or_null({{[{"anyOf", members}]}, defs}), do: {{[{"anyOf", members ++ [@null]}]}, defs}
+  defp or_null({limited, defs}), do: {{[{"anyOf", [limited, @null]}]}, defs}
+
   defp plainly(type, limits, defs) do
     {{pairs}, defs} = inner(type, defs)
     kind = with {"type", kind} <- List.keyfind(pairs, "type", 0), do: kind
-    {{pairs |> put(for({name, value} <- limits, word = word(name, type, kind), do: {word, value})) |> sorted()}, defs}
+    {{pairs |> put(words(limits, type, kind)) |> sorted()}, defs}
   end
+
+  # Behind a number's limit of what is no number, pydantic does not know any more what the limits that follow belong to.
+  defp words(limits, type, kind) do
+    lost? = type not in [:int, :float] and Enum.any?(limits, fn {name, _value} -> is_map_key(@numeric, name) end)
+
+    for {name, value} <- limits, word = if(lost?, do: lost(name, type, kind), else: word(name, type, kind)) do
+      {word, value}
+    end
+  end
+
+  defp lost("pattern", _type, _kind), do: nil
+  defp lost(name, type, kind), do: word(name, type, if(list?(type), do: kind))
+
+  defp list?(:list), do: true
+  defp list?({:list, _args}), do: true
+  defp list?({:bare, type}), do: list?(type)
+  defp list?({:generic, name, _args}), do: name in ["collections.abc.Sequence", "collections.abc.MutableSequence"]
+  defp list?(_type), do: false
 
   # A limit that the values cannot have stands there under its own name.
   defp word("pattern", type, _kind), do: if(type == :str, do: "pattern")
@@ -279,6 +308,7 @@ defmodule DSPex.Native.Signature.Schema do
   defp word("multiple_of", type, _kind), do: if(type != {:class, "datetime.timedelta"}, do: "multiple_of")
   defp word(name, type, _kind) when is_map_key(@numeric, name), do: if(type not in @moments, do: name)
   defp word(name, _type, _kind) when name in @decimals, do: name
+  defp word(name, {:generic, "collections.defaultdict", _args}, _kind), do: @other_lengths[name]
   defp word(name, _type, kind), do: get_in(@lengths, [kind, name]) || @other_lengths[name]
 
   defp sorted(pairs), do: Enum.sort_by(pairs, &elem(&1, 0))

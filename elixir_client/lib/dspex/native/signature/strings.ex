@@ -39,7 +39,7 @@ defmodule DSPex.Native.Signature.Strings do
       <<_seen::binary-size(at), "\\\r\n", _rest::binary>> -> close(body, quote, at + 3)
       <<_seen::binary-size(at), ?\\, _char, _rest::binary>> -> close(body, quote, at + 2)
       <<_seen::binary-size(at), ^quote::binary-size(size), _rest::binary>> -> {:ok, at}
-      <<_seen::binary-size(at), ?\n, _rest::binary>> when size == 1 -> :open
+      <<_seen::binary-size(at), char, _rest::binary>> when char in [?\n, ?\r] and size == 1 -> :open
       <<_seen::binary-size(at), _char, _rest::binary>> -> close(body, quote, at + 1)
       _end -> :open
     end

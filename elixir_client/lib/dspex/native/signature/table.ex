@@ -54,6 +54,7 @@ defmodule DSPex.Native.Signature.Table do
          |> Map.merge(Map.new(@typing, fn {name, what} -> {"typing." <> name, what} end))
          |> Map.merge(Map.new(@classes, &{&1, {:class, &1}}))
          |> Map.merge(Map.new(@dspy, &{"dspy." <> &1, {:dspy, &1}}))
+         |> Map.put("defaultdict", @typing["DefaultDict"])
          |> Map.put("dspy.Code", {:constructor, :code, 1, {:dspy, "Code"}})
 
   @others %{

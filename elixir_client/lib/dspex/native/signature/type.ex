@@ -34,6 +34,7 @@ defmodule DSPex.Native.Signature.Type do
   @bare_names %{list: "List", dict: "Dict", tuple: "Tuple", set: "Set", frozenset: "FrozenSet"}
   @plain [:str, :int, :float, :bool, :bytes, :complex, :list, :dict, :tuple, :set, :frozenset]
   @containers [:list, :dict, :tuple, :set, :frozenset]
+  @general ["pattern", "max_digits", "decimal_places"]
 
   @doc """
   A type from a JSON Schema that the user registers under `name`: an `enum` of texts or integers becomes an enum (member
@@ -136,8 +137,17 @@ defmodule DSPex.Native.Signature.Type do
   defp field_text(options) do
     {plain, constraints} = Enum.split_with(options, fn {name, _value} -> name in ["title", "description"] end)
     plain = for name <- ["title", "description"], {^name, value} <- plain, do: " #{name}=#{Python.repr(value)}"
-    metadata = Enum.map_join(constraints, ", ", &constraint_text/1)
+    {general, constraints} = Enum.split_with(constraints, fn {name, _value} -> name in @general end)
+    metadata = Enum.join(Enum.map(constraints, &constraint_text/1) ++ general_text(general), ", ")
     Enum.join(plain) <> if(metadata == "", do: "", else: " metadata=[#{metadata}]")
+  end
+
+  # What has no class of its own stands together in one.
+  defp general_text([]), do: []
+
+  defp general_text(options) do
+    options = Enum.map_join(options, ", ", fn {name, value} -> "#{name}=#{Python.repr(value)}" end)
+    ["_PydanticGeneralMetadata(#{options})"]
   end
 
   @constraint_names %{
