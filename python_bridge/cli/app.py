@@ -7,15 +7,16 @@ import typer
 
 from python_bridge import __version__
 from python_bridge.cli.ask import lm_app, stats
+from python_bridge.cli.batch import batch
 from python_bridge.cli.diagnosis import config_app, doctor, takes_settings
-from python_bridge.cli.execute import batch
+from python_bridge.cli.ending import Commands
 from python_bridge.cli.execute import run as run_program
 from python_bridge.cli.http import list_programs, serve, token
 from python_bridge.cli.sessions import sessions_app
 
 app = typer.Typer(
+    cls=Commands,
     name="python-bridge",
-    help="Runs DSPy programs for Elixir and other languages.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +25,13 @@ app = typer.Typer(
 
 @app.callback()
 def common() -> None:
-    """Runs DSPy programs for Elixir and other languages."""
+    """Runs DSPy programs for Elixir and other languages.
+
+    To begin: `python-bridge doctor`, then `python-bridge run "question -> answer" question="Why is the sky blue?"`.
+    Where `--json` is taken, everything on stdout is JSON, what went wrong too.
+
+    Exit status: 0; 1 when what was asked failed; 2 for wrong arguments or settings; 130 when it was interrupted.
+    """
 
 
 @app.command()

@@ -3,18 +3,16 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from python_bridge.cli.ending import EXIT_FAILED, fail
 from python_bridge.engine.interface import CallContext
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings, SettingsError, load_settings
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Lm = Annotated[str | None, typer.Option(help="Model of the default LM (env: DSPEX_LM).")]
@@ -84,7 +82,7 @@ def _learning(settings: Settings) -> Any:
     try:
         return load_engine(settings).learning
     except BridgeError as error:
-        _fail(error.message)
+        fail(error.message)
 
 
 def stats(
@@ -99,13 +97,12 @@ def stats(
     try:
         from python_bridge.client import Client
     except ImportError as error:
-        _fail(str(error))
+        fail(str(error))
     try:
         with Client(url, token, timeout=10, retries=0) as client:
             told = client.stats()
     except BridgeError as error:
-        typer.echo(f"failed: {error.message}", err=True)
-        raise typer.Exit(EXIT_FAILED) from None
+        fail(f"failed: {error.message}", EXIT_FAILED)
     if as_json:
         typer.echo(json.dumps(told))
         return
@@ -129,12 +126,7 @@ def _settings(lm: str | None, config: Path | None) -> Settings:
     try:
         return load_settings({"lm": lm} if lm else None, config=config)
     except SettingsError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(EXIT_USAGE)
+        fail(str(error))
 
 
 __all__ = ["ask_lm", "list_lms", "lm_app", "stats"]

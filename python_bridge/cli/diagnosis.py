@@ -9,11 +9,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from python_bridge.cli.doctor import FAILURE, OK, Check, examine
+from python_bridge.cli.ending import fail
 from python_bridge.cli.settings_table import Row, descriptions, settings_rows
 from python_bridge.cli.worker_flags import LIST_FLAGS, VALUE_FLAGS
 from python_bridge.settings import SettingsError, load_settings
 
-_EXIT_USAGE = 2
 _EXIT_FAILURE = 1
 _MARKS = {OK: "ok     ", FAILURE: "FAILURE"}
 _OWN_HELP = {
@@ -115,8 +115,7 @@ def _print_checks(checks: list[Check]) -> None:
 
 
 def _refuse(command: str, error: SettingsError) -> NoReturn:
-    typer.echo(f"python-bridge {command}: {error}", err=True)
-    raise typer.Exit(_EXIT_USAGE)
+    fail(f"python-bridge {command}: {error}")
 
 
 __all__ = ["config_app", "doctor", "takes_settings"]

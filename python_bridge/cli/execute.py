@@ -1,42 +1,40 @@
-"""`python-bridge run` and `python-bridge batch`: programs from the command line."""
+"""`python-bridge run`: a program from the command line."""
 
-import asyncio
 import json
-import signal
+import logging
+import os
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from python_bridge.cli.items import ItemsError, json_or_text, read_items
+from python_bridge.cli.ending import EXIT_FAILED, fail, printable
+from python_bridge.cli.items import json_or_text
 from python_bridge.errors import BridgeError
 from python_bridge.settings import SettingsError, load_settings
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 Program = Annotated[str, typer.Argument(help="A program JSON file, an id in --programs, or a signature.")]
 Lm = Annotated[str | None, typer.Option(help="Model for programs that name none (env: DSPEX_LM).")]
 Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Programs = Annotated[Path, typer.Option(help="Folder of program JSON files, <program_id>.json.")]
+Timeout = Annotated[float, typer.Option(min=0.001, max=1e9, help="Seconds for one execution.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The whole result as JSON.")]
 
 
 def run(
     program: Program,
     values: Annotated[
-        list[str] | None, typer.Argument(help="Inputs as key=value; @FILE reads a file, JSON is read.")
+        list[str] | None,
+        typer.Argument(
+            help="Inputs as key=value, JSON for what is no text; key=@FILE reads a file, key=@- the standard input, "
+            "key=@@text is the text @text."
+        ),
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print every step: prompts, completions, times.")] = False,
     as_json: AsJson = False,
-    timeout: Annotated[float, typer.Option(help="Seconds.")] = 300.0,
+    timeout: Timeout = 300.0,
     lm: Lm = None,
     config: Config = None,
     programs: Programs = Path("programs"),
@@ -48,11 +46,12 @@ def run(
     Exit status: 0, 1 when the program failed, 2 for wrong arguments.
     """
     inputs = read_values(values or [])
-    with _executor(lm, config, programs, timeout) as executor:
+    document = program_of(program, programs)
+    with executor_of(lm, config, programs, timeout) as executor:
         options: dict[str, Any] = {"mode": "debug" if debug else "normal"}
         if stream and not as_json:
             options.update(emit=_print_token, use_cache=False)
-        result = executor.execute(_program(program, programs), inputs=inputs, **options)
+        result = executor.execute(document, inputs=typed(executor, document, inputs), **options)
     if as_json:
         typer.echo(result.to_json())
     elif stream and result.success:
@@ -62,195 +61,112 @@ def run(
     if debug and not as_json:
         from python_bridge.services.executor.debug import render
 
-        typer.echo(render(result.metadata.get("debug_trace") or []))
+        _print(render(result.metadata.get("debug_trace") or []))
     if not result.success:
         if not as_json:
-            typer.echo(f"failed: {result.error}", err=True)
+            typer.echo(printable(f"failed: {result.error}"), err=True)
         raise typer.Exit(EXIT_FAILED)
-
-
-def batch(
-    program: Program,
-    source: Annotated[
-        Path,
-        typer.Argument(help="Inputs: .jsonl (an object a line), .csv (names in the first line), .arrow or .feather."),
-    ],
-    target: Annotated[Path, typer.Argument(help="Results, a JSON object a line, in the order in which they came.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out what TARGET has answered already.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=1024, help="Items at work at a time.")] = 16,
-    timeout: Annotated[float, typer.Option(help="Seconds for one item.")] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
-    lm: Lm = None,
-    config: Config = None,
-    programs: Programs = Path("programs"),
-) -> None:
-    """Run a program for every line of a file.
-
-    Ctrl-C or a kill keeps what is done: the same command with --resume goes on. Failed items are written with their
-    errors, and tried again by --resume.
-
-    Exit status: 0, 1 when an item failed, 2 for wrong arguments, 130 when it was interrupted.
-    """
-    try:
-        items = list(read_items(source))
-    except ItemsError as error:
-        _fail(str(error))
-    done = answered(target) if resume else set[int]()
-    if target.exists() and not resume:
-        _fail(f"{target} exists; --resume goes on with it, or give another name")
-    left = [(index, inputs) for index, inputs in enumerate(items) if index not in done]
-    with _executor(lm, config, programs, timeout) as executor, target.open("a", encoding="utf-8") as out:
-        run_all = Batch(executor, _program(program, programs), left, workers, out, len(items))
-        counts = run_all.run()
-    summary = {"total": len(items), "skipped": len(done), **counts, "cost": round(run_all.cost, 6)}
-    typer.echo(json.dumps(summary) if as_json else ", ".join(f"{name} {count}" for name, count in summary.items()))
-    if run_all.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if counts["failed"]:
-        raise typer.Exit(EXIT_FAILED)
-
-
-class Batch:
-    """Items of a file on their way; each result is written when it comes."""
-
-    def __init__(
-        self, executor: Any, program: Any, items: list[tuple[int, Any]], workers: int, out: TextIO, total: int
-    ) -> None:
-        self._executor = executor
-        self._program = program
-        self._items = items
-        self._workers = workers
-        self._out = out
-        self._total = total
-        self._stop = threading.Event()
-        self._counts = {"successful": 0, "failed": 0}
-        self._cost = 0.0
-        self._started = time.monotonic()
-        self.interrupted = False
-
-    def run(self) -> dict[str, int]:
-        """Run all; SIGINT and SIGTERM finish what is at work and start nothing new."""
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self._interrupt)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task("batch", total=self._total, completed=self._total - len(self._items), rate="")
-            asyncio.run(self._run(lambda: progress.update(task, advance=1, rate=self._rate())))
-        return self._counts
-
-    @property
-    def cost(self) -> float:
-        """US dollars so far, as far as they are known."""
-        return self._cost
-
-    async def _run(self, advance: Any) -> None:
-        waiting = iter(self._items)
-
-        async def work() -> None:
-            for index, inputs in waiting:
-                if self._stop.is_set():
-                    self.interrupted = True
-                    return
-                self._write(index, await self._executor.aexecute(self._program, inputs=inputs))
-                advance()
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._workers, max(1, len(self._items)))):
-                group.create_task(work())
-
-    def _write(self, index: int, result: Any) -> None:
-        self._counts["successful" if result.success else "failed"] += 1
-        self._cost += result.metadata.get("cost") or 0.0
-        self._out.write(json.dumps({"index": index, **json.loads(result.to_json())}, ensure_ascii=False) + "\n")
-        self._out.flush()
-
-    def _rate(self) -> str:
-        done = sum(self._counts.values())
-        rate = done / max(time.monotonic() - self._started, 1e-6)
-        return f"{rate:.1f}/s, {self._counts['failed']} failed, ${self._cost:.4f}"
-
-    def _interrupt(self, _signum: int, _frame: Any) -> None:
-        self._stop.set()
 
 
 def read_values(values: list[str]) -> dict[str, Any]:
-    """Read `key=value` arguments: JSON where it is, else text; ``@file`` is the text of a file."""
+    """Read `key=value` arguments as texts; ``@file`` is the text of a file, ``@-`` the standard input.
+
+    Raises:
+        CommandError: an argument is none of these, or a file cannot be read.
+    """
     read: dict[str, Any] = {}
     for item in values:
         name, sign, text = item.partition("=")
         if not sign or not name.isidentifier():
-            _fail(f"{item!r} is no input; write key=value")
-        if text.startswith("@"):
+            fail(f"{item!r} is no input; write key=value")
+        if text.startswith("@@"):
+            text = text[1:]
+        elif text.startswith("@"):
             try:
-                text = Path(text[1:]).read_text("utf-8")
+                text = _text_of(text[1:])
             except (OSError, UnicodeDecodeError) as error:
-                _fail(f"{name}: {text[1:]} cannot be read: {error}")
-            read[name] = text
-        else:
-            read[name] = json_or_text(text)
+                fail(f"{name}: {text[1:]} cannot be read: {error}; write {name}=@@… for a text that begins with @")
+        read[name] = text
     return read
 
 
-def answered(target: Path) -> set[int]:
-    """Return the indexes that a file of results has successes for; half a last line, of a kill, is cut off."""
-    done: set[int] = set()
-    if not target.exists():
-        return done
-    content = target.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) != len(content):
-        target.write_bytes(whole)
-    for line in whole.splitlines():
-        entry = json.loads(line)
-        if entry.get("success"):
-            done.add(int(entry["index"]))
-    return done
+def _text_of(name: str) -> str:
+    return (sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()).decode("utf-8-sig")
 
 
-def _program(name: str, folder: Path) -> Any:
-    """Return program JSON: of a file, of an id, or of a signature."""
-    path = next((path for path in (Path(name), folder / f"{name}.json") if path.is_file()), None)
+def program_of(name: str, folder: Path) -> Any:
+    """Return program JSON: of a file, of an id, or of a signature.
+
+    Raises:
+        CommandError: there is none, or the file cannot be read.
+    """
+    path = next((path for path in (Path(name), folder / f"{name}.json") if _is_there(path)), None)
     if path is None and "->" not in name:
-        _fail(f"{name!r} is no program file, no id in {folder}, and no signature (inputs -> outputs)")
+        fail(f"{name!r} is no program file, no id in {folder}, and no signature (inputs -> outputs)")
     if path is None:
         return {"format": 1, "kind": "predict", "signature": name}
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        _fail(f"{path} is no JSON: {error}")
+        program = json.loads(path.read_text("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        fail(f"{path}:{error.lineno}: no JSON: {error.msg} (column {error.colno})")
+    except (OSError, ValueError, RecursionError) as error:
+        fail(f"{path} cannot be read: {error}")
+    if not isinstance(program, dict):
+        fail(f"{path}: a program is a JSON object, this is {type(program).__name__}")
+    return program
 
 
-def _executor(lm: str | None, config: Path | None, programs: Path, timeout: float) -> Any:
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # a signature is longer than names of files are
+        return False
+
+
+def executor_of(lm: str | None, config: Path | None, programs: Path, timeout: float) -> Any:
+    """Return an executor with the LMs of the settings.
+
+    Raises:
+        CommandError: the settings are wrong, or something is not installed.
+    """
     from python_bridge.services.executor.executor import DSPyPipelineExecutor
 
+    if not os.environ.get("PIPELINE_LOG_LEVEL"):  # the commands tell of failures themselves
+        logging.getLogger("python_bridge.executor").addHandler(logging.NullHandler())
     try:
         settings = load_settings({"lm": lm} if lm else None, config=config)
         return DSPyPipelineExecutor(mlflow_tracking=False, timeout=timeout, settings=settings)
     except (SettingsError, BridgeError) as error:
-        _fail(str(error))
+        fail(str(error))
+
+
+def typed(executor: Any, program: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return inputs whose texts are read as JSON where the program wants something else than text."""
+    texts = {name: value for name, value in inputs.items() if isinstance(value, str)}
+    if not texts:
+        return inputs
+    try:
+        executor.check(program, inputs=inputs)
+    except BridgeError as error:
+        problems = error.details.get("problems") or []
+        wrong = {str(problem["path"]).partition(".")[0] for problem in problems}
+        return {name: json_or_text(value) if name in wrong else value for name, value in inputs.items()}
+    return inputs
 
 
 async def _print_token(event: dict[str, Any]) -> None:
     if event.get("type") == "token":
-        sys.stdout.write(event["text"] + ("\n" if event.get("last") else ""))
-        sys.stdout.flush()
+        _print(event["text"], nl=bool(event.get("last")))
 
 
 def _print_outputs(outputs: dict[str, Any]) -> None:
     for name, value in outputs.items():
-        typer.echo(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}")
+        _print(f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}")
 
 
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(EXIT_USAGE)
+def _print(text: str, nl: bool = True) -> None:
+    """Print what an LM wrote: as it is into files and pipes, without what steers a terminal into one."""
+    typer.echo(printable(text) if sys.stdout.isatty() else text.encode("utf-8", "backslashreplace"), nl=nl)
 
 
-__all__ = ["Batch", "answered", "batch", "read_values", "run"]
+__all__ = ["executor_of", "program_of", "read_values", "run", "typed"]

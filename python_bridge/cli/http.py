@@ -2,17 +2,15 @@
 
 import json
 import secrets
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from python_bridge.cli.ending import fail
 from python_bridge.settings import SettingsError, load_settings
-
-EXIT_USAGE = 2
 
 Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Programs = Annotated[Path, typer.Option(help="Folder of program JSON files, <program_id>.json.")]
@@ -46,7 +44,7 @@ def serve(
         from python_bridge.transports.http.serve import serve as run
         from python_bridge.transports.http.settings import load_http_settings
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is missing; run: pip install 'python-bridge[http]'")
+        fail(f"{error.name} is missing; run: pip install 'python-bridge[http]'")
     given: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -66,7 +64,7 @@ def serve(
         settings = load_settings({"lm": lm} if lm else None, config=config)
         raise typer.Exit(run(load_http_settings(given), settings))
     except SettingsError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def token(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False) -> None:
@@ -95,11 +93,6 @@ def list_programs(
     for row in shown:
         table.add_row(str(row["program_id"]), str(row["kind"]), row["signature"])
     Console().print(table if shown else f"no programs in {programs}")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, file=sys.stderr)
-    raise typer.Exit(EXIT_USAGE)
 
 
 __all__ = ["list_programs", "serve", "token"]

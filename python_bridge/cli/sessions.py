@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from python_bridge.cli.ending import fail
 from python_bridge.cli.sessions_store import StoredSessions, open_sessions
 from python_bridge.errors import BridgeError
 from python_bridge.services.observability.redaction import Redactor, secrets_of
@@ -221,8 +222,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"python-bridge sessions: {message}", err=True)
-    raise typer.Exit(status)
+    fail(f"python-bridge sessions: {message}", status)
 
 
 __all__ = ["sessions_app"]

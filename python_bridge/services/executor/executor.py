@@ -157,6 +157,15 @@ class DSPyPipelineExecutor:
             return self._refused(program, model_id, exception)
         return pipeline.at_once(execution) or await pipeline.run(execution)
 
+    def check(self, program: Any = None, model_id: str | None = None, inputs: Any = None) -> dict[str, Any]:
+        """Return the inputs as the program takes them, converted to its types; nothing is run and nothing counted.
+
+        Raises:
+            BridgeError: `invalid_input` with every problem in `details.problems`; what is wrong with the program.
+        """
+        pipeline = self._pipeline(self._thread.loop)
+        return self._target(pipeline, program if model_id is None else model_id).check(read_inputs(inputs))
+
     # -- many ---------------------------------------------------------------------------------------------------
 
     def execute_batch(
