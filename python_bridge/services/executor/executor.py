@@ -29,7 +29,7 @@ from python_bridge.services.executor.pipeline import Parts, Pipeline
 from python_bridge.services.executor.record import Recorder, logger
 from python_bridge.services.executor.result_cache import ResultCache
 from python_bridge.services.executor.retry import Retry
-from python_bridge.services.executor.statistics import Statistics, to_prometheus
+from python_bridge.services.executor.statistics import Statistics
 from python_bridge.services.executor.track import TrackExecutions
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.settings import Settings
@@ -216,9 +216,11 @@ class DSPyPipelineExecutor:
         shown["tracking"] = self.tracker.stats() if self.tracker is not None else None
         return shown
 
-    def prometheus(self) -> str:
+    def prometheus(self, gauges: Mapping[str, float] | None = None) -> str:
         """Return the statistics in Prometheus' text format."""
-        return to_prometheus(self.get_execution_stats())
+        from python_bridge.services.executor.prometheus import to_prometheus
+
+        return to_prometheus(self.get_execution_stats(), gauges)
 
     def clear_cache(self, program: Any = None, tenant: str | None = None) -> int:
         """Forget results: all, or those of a program (as in `execute`, or a model id), of a tenant, or of both.

@@ -100,26 +100,4 @@ def _percentile(ordered: list[float], share: int) -> float:
     return ordered[max(0, -(-len(ordered) * share // 100) - 1)]
 
 
-def to_prometheus(stats: dict[str, Any], prefix: str = "dspex_executor") -> str:
-    """Return statistics in Prometheus' text format: numbers by their path, errors by kind."""
-    lines: list[str] = []
-    for path, value in _numbers(stats, ""):
-        lines.append(f"{prefix}_{path} {value}")
-    for kind, count in sorted(stats.get("errors", {}).items()):
-        lines.append(f'{prefix}_errors{{kind="{kind}"}} {count}')
-    return "\n".join(lines) + "\n"
-
-
-def _numbers(values: dict[str, Any], prefix: str) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    for name, value in values.items():
-        if name in ("errors", "programs"):
-            continue
-        if isinstance(value, dict):
-            found.extend(_numbers(value, f"{prefix}{name}_"))  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, int | float):
-            found.append((f"{prefix}{name}", float(value)))
-    return found
-
-
-__all__ = ["Statistics", "to_prometheus"]
+__all__ = ["Statistics"]

@@ -7,10 +7,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from python_bridge import __version__
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
+from python_bridge.services.executor.prometheus import CONTENT_TYPE
 from python_bridge.settings import Settings
 from python_bridge.store.history import History
 from python_bridge.transports.http import problems
@@ -97,9 +98,8 @@ def _add_plain_routes(app: FastAPI, api: Api) -> None:
         return JSONResponse(health, 503 if api.draining else 200)
 
     @app.get("/metrics", include_in_schema=False)
-    async def metrics() -> PlainTextResponse:  # pyright: ignore[reportUnusedFunction]
-        running = f"# TYPE dspex_http_running gauge\ndspex_http_running {api.running}\n"
-        return PlainTextResponse(api.executor.prometheus() + running, media_type="text/plain; version=0.0.4")
+    async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Response(api.executor.prometheus({"http_running": api.running}), media_type=CONTENT_TYPE)
 
 
 __all__ = ["create_app", "make_api"]

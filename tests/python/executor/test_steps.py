@@ -14,7 +14,7 @@ from python_bridge.services.executor.deadline import Deadline
 from python_bridge.services.executor.debug import render, tree
 from python_bridge.services.executor.execution import Execution, ExecutionLimits
 from python_bridge.services.executor.retry import Retry
-from python_bridge.services.executor.statistics import Statistics, to_prometheus
+from python_bridge.services.executor.statistics import Statistics
 from python_bridge.testing.gate import Gate
 from python_bridge.testing.scripted import Answer, ScriptedLM
 
@@ -391,8 +391,5 @@ def test_statistics_tell_counts_times_and_percentiles() -> None:
     assert shown["average_execution_time"] == pytest.approx(0.505)
     assert (shown["throughput"], shown["retries"], shown["errors"]) == (10, 1, {"timeout": 10})
     assert shown["memory_bytes"] > 0
-    text = to_prometheus(shown)
-    assert "dspex_executor_total_executions 100.0" in text
-    assert 'dspex_executor_errors{kind="timeout"} 10' in text
     statistics.reset()
     assert statistics.show()["total_executions"] == 0

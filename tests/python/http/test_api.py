@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from python_bridge.testing import Answer, Gate
 from python_bridge.transports.http.settings import hash_token
@@ -284,8 +285,10 @@ def test_programs_statistics_and_the_cache_are_told_and_cleared(client: httpx.Cl
 def test_metrics_speak_prometheus_and_ids_of_requests_are_kept(server: Server, client: httpx.Client) -> None:
     client.post("/execute", json=QA)
     metrics = httpx.get(f"{server.url}/metrics", headers={"authorization": f"Bearer {TOKEN}"}).text
-    assert "dspex_executor_total_executions 1" in metrics
-    assert "dspex_http_running 0" in metrics
+    families = {family.name: family for family in text_string_to_metric_families(metrics)}
+    assert {"dspex_executor_executions", "dspex_executor_execution_seconds", "dspex_http_running"} <= set(families)
+    samples = {tuple(sample.labels.values()): sample.value for sample in families["dspex_executor_executions"].samples}
+    assert samples == {("success",): 1, ("failure",): 0}
     assert client.get("/programs", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     assert client.get("/programs", headers={"x-request-id": "bad id"}).headers["x-request-id"] != "bad id"
 
