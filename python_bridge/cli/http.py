@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from python_bridge.cli.ending import fail
@@ -81,17 +82,18 @@ def list_programs(
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
 ) -> None:
     """List the programs of a folder."""
-    from python_bridge.transports.http.catalogue import Catalogue, signature_text
+    from python_bridge.transports.http.catalogue import Catalogue, view
 
     catalogue = Catalogue(programs)
-    rows = [(name, catalogue.get(name) or {}) for name in catalogue.ids()]
-    shown = [{"program_id": name, "kind": row.get("kind"), "signature": signature_text(row)} for name, row in rows]
+    names = ("program_id", "kind", "signature", "error")
+    views = [view(catalogue, program_id) for program_id in catalogue.ids()]
+    shown = [{name: row[name] for name in names if name in row} for row in views]
     if as_json:
         typer.echo(json.dumps(shown))
         return
     table = Table("program", "kind", "signature", box=None)
     for row in shown:
-        table.add_row(str(row["program_id"]), str(row["kind"]), row["signature"])
+        table.add_row(row["program_id"], row["kind"], escape(row.get("error") or row["signature"]))
     Console().print(table if shown else f"no programs in {programs}")
 
 

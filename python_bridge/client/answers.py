@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from python_bridge.errors import ERROR_KINDS, BridgeError, ErrorKind
+from python_bridge.wire.json_tags import Untagger
+from python_bridge.wire.values import Limits
 
+_LIMITS = Limits(max_depth=200, max_items=10_000_000)
 _BY_STATUS: dict[int, ErrorKind] = {
     401: "unauthorized",
     403: "unauthorized",
@@ -26,13 +29,23 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> Any:
     Raises:
         BridgeError: what the problem details say; `protocol_error` for what is no JSON.
     """
-    try:
-        body = json.loads(content)
-    except ValueError:
-        body = None
+    body = parse(content)
     if 200 <= status < 300 and body is not None:
         return body
     raise _error(status, headers, body)
+
+
+def parse(content: bytes) -> Any:
+    """Return the value of JSON with `$type` tags, ``None`` for what is no JSON.
+
+    Raises:
+        BridgeError: `protocol_error` for a tag that this version does not know.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return None
+    return Untagger(_LIMITS, []).value(value, 1) if b'"$type"' in content else value
 
 
 def member(body: Any, name: str, kind: type) -> Any:

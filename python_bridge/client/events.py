@@ -1,8 +1,6 @@
 """Server-sent events from bytes, however these are cut."""
 
-import json
 import re
-from typing import Any
 
 from python_bridge.client import answers
 from python_bridge.client.results import ExecutionResult, StreamEvent
@@ -61,10 +59,7 @@ def ended_early() -> BridgeError:
 
 
 def _event(name: str, data: bytes) -> StreamEvent | ExecutionResult:
-    try:
-        body: Any = json.loads(data)
-    except ValueError:
-        body = None
+    body = answers.parse(data)
     if not isinstance(body, dict):
         raise BridgeError("protocol_error", f"the event {name!r:.80} of the stream is no JSON object")
     if name == "result":

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from python_bridge.errors import BridgeError
+from python_bridge.wire import json as wire_json
 
 PREFIX = "/api/v1/dspy"
 _MARGIN_S = 5.0
@@ -103,11 +104,19 @@ def _keyed(path: str, body: dict[str, Any], timeout: float | None, more: dict[st
 
 
 def _post(path: str, body: dict[str, Any], *, repeatable: bool, timeout: float | None = None) -> Ask:
+    sent = _written(body)
+    return Ask("POST", path, sent, {"Content-Type": "application/json"}, repeatable, timeout)
+
+
+def _written(body: dict[str, Any]) -> bytes:
     try:
         sent = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError):
+        sent = None  # it holds something that JSON lacks
+    try:
+        return sent if sent is not None and b'"$type"' not in sent else wire_json.encode(body)
+    except (BridgeError, RecursionError) as error:
         raise BridgeError("invalid_input", f"the request cannot be written as JSON: {error}") from None
-    return Ask("POST", path, sent, {"Content-Type": "application/json"}, repeatable, timeout)
 
 
 def _patience(timeout: float | None) -> float | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 import threading
 import time
@@ -11,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from python_bridge.errors import BridgeError
 from python_bridge.store.location import prepare_file
+from python_bridge.wire.told import decode_told, encode_told
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -70,7 +68,7 @@ class History:
 
     def add(self, execution_id: str, program: str, success: bool, body: dict[str, Any]) -> None:
         """Keep an execution; `body` is what `get` gives."""
-        row = (program, success, time.time(), _packed(body))
+        row = (program, success, time.time(), encode_told(body))
         with self._lock:
             self._pending[execution_id] = row
             if len(self._pending) > _MAX_PENDING:
@@ -94,15 +92,15 @@ class History:
         with self._lock:
             row = self._pending.get(execution_id) or self._writing.get(execution_id)
         if row is not None:
-            return orjson.loads(row[3])
+            return decode_told(row[3])
         found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
-        return orjson.loads(found[0][0]) if found else None
+        return decode_told(found[0][0]) if found else None
 
     def recent(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest executions, the newest first."""
         self.flush()
         rows = self._query("SELECT at, body FROM executions ORDER BY number DESC LIMIT ?", (limit,))
-        return [{**orjson.loads(body), "at": at} for at, body in rows]
+        return [{**decode_told(body), "at": at} for at, body in rows]
 
     # -- jobs -------------------------------------------------------------------------------------------------
 
@@ -126,7 +124,7 @@ class History:
 
     def finish_job(self, job_id: str, status: str, body: dict[str, Any] | None, error: str | None = None) -> None:
         """End a job with its results."""
-        packed = None if body is None else _packed(body)
+        packed = None if body is None else encode_told(body)
         with self._database, self._connection:
             self._connection.execute(
                 "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, packed, error, job_id)
@@ -141,7 +139,7 @@ class History:
     def job_results(self, job_id: str) -> dict[str, Any] | None:
         """Return the results of a job that has ended."""
         rows = self._query("SELECT body FROM jobs WHERE id = ?", (job_id,))
-        return orjson.loads(rows[0][0]) if rows and rows[0][0] is not None else None
+        return decode_told(rows[0][0]) if rows and rows[0][0] is not None else None
 
     def cancel_job(self, job_id: str) -> bool:
         """Ask a job to stop; return whether it was running."""
@@ -172,7 +170,7 @@ class History:
             raise BridgeError("conflict", "this idempotency key came with another request before", retryable=False)
         if body is None:
             raise BridgeError("conflict", "the first request with this idempotency key still runs", retry_after=1.0)
-        return orjson.loads(body)
+        return decode_told(body)
 
     def answer(self, key: str, body: dict[str, Any] | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""
@@ -180,7 +178,7 @@ class History:
             if body is None:
                 self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
-                packed = _packed(body)
+                packed = encode_told(body)
                 self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (packed, key))
 
     # -- the file ---------------------------------------------------------------------------------------------
@@ -264,13 +262,6 @@ class History:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
-
-
-def _packed(body: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # integers of more than 64 bits
-        return json.dumps(body, default=str).encode()
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from python_bridge.errors import BridgeError
-from python_bridge.wire import json as wire_json
+from python_bridge.wire.told import encode_told
 
 
 class ExecutionMode(StrEnum):
@@ -65,22 +65,7 @@ class ExecutionResult:
 
     def to_json(self) -> str:
         """Return JSON; what JSON lacks is tagged as on the wire, and objects are told by their `repr`."""
-        try:
-            return wire_json.encode(self.to_dict()).decode()
-        except BridgeError:
-            return wire_json.encode(_told(self.to_dict())).decode()
-
-
-def _told(value: Any) -> Any:
-    try:
-        wire_json.encode(value)
-    except BridgeError:
-        if isinstance(value, dict):
-            return {str(name): _told(item) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        if isinstance(value, list | tuple):
-            return [_told(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-        return repr(value)[:500]
-    return value
+        return encode_told(self.to_dict()).decode()
 
 
 __all__ = ["ExecutionMode", "ExecutionResult"]

@@ -4,7 +4,7 @@ import json
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cachetools import LRUCache
 
@@ -70,25 +70,36 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     return (seen.st_mtime_ns, seen.st_size, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None
 
 
+def view(catalogue: Catalogue, program_id: str) -> dict[str, Any]:
+    """Return what a listing shows of a program; of one that cannot be read, why."""
+    try:
+        program = catalogue.get(program_id) or {}
+    except BridgeError as error:
+        program, problem = {"kind": ""}, error.message
+    else:
+        problem = None
+    inputs, outputs = field_names(program)
+    kind, signature = str(program.get("kind", "predict")), signature_text(program)
+    shown = {"program_id": program_id, "kind": kind, "signature": signature, "inputs": inputs, "outputs": outputs}
+    return shown if problem is None else {**shown, "error": problem}
+
+
 def signature_text(program: dict[str, Any]) -> str:
     """Return the signature of a program's JSON as text, as far as it says it."""
     signature = program.get("signature") or ""
     if isinstance(signature, str):
         return signature
-    if signature.get("text"):
-        return str(signature["text"])
-    fields = signature.get("fields") or []
-    sides = [[field["name"] for field in fields if field.get("role") == role] for role in ("input", "output")]
-    return " -> ".join(", ".join(names) for names in sides)
+    if isinstance(signature, dict) and (text := cast("dict[str, Any]", signature).get("text")):
+        return str(text)
+    sides = [_named(signature, role) for role in ("input", "output")]
+    return " -> ".join(", ".join(names) for names in sides) if any(sides) else ""
 
 
 def field_names(program: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return the names of a program's inputs and outputs, as far as its signature says them."""
-    signature = program.get("signature")
-    if isinstance(signature, dict) and signature.get("fields"):
-        fields = signature["fields"]
-        inputs = [str(field.get("name")) for field in fields if field.get("role") == "input"]
-        return inputs, [str(field.get("name")) for field in fields if field.get("role") == "output"]
+    inputs, outputs = (_named(program.get("signature"), role) for role in ("input", "output"))
+    if inputs or outputs:
+        return inputs, outputs
     try:
         parsed = parse_signature(signature_text(program))
     except BridgeError:
@@ -96,4 +107,11 @@ def field_names(program: dict[str, Any]) -> tuple[list[str], list[str]]:
     return [field.name for field in parsed.inputs], [field.name for field in parsed.outputs]
 
 
-__all__ = ["Catalogue", "field_names", "signature_text"]
+def _named(signature: Any, role: str) -> list[str]:
+    """The fields of a role, in whatever stands in a file that nobody has checked."""
+    fields: Any = cast("dict[str, Any]", signature).get("fields") if isinstance(signature, dict) else None
+    found: list[Any] = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    return [str(field.get("name")) for field in found if field.get("role") == role]
+
+
+__all__ = ["Catalogue", "field_names", "signature_text", "view"]

@@ -2,12 +2,10 @@
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
 from collections import OrderedDict
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -132,9 +130,4 @@ def _too_large(limit: int) -> BridgeError:
     return BridgeError("limit_exceeded", f"the body has more than {limit} bytes (max_body_bytes)")
 
 
-def dump(value: Any) -> str:
-    """Return compact JSON of plain data."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
-
-
-__all__ = ["OPEN", "Buckets", "Guard", "dump"]
+__all__ = ["OPEN", "Buckets", "Guard"]

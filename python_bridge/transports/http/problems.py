@@ -5,12 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.transports.http.schemas import Problem
+from python_bridge.wire.told import encode_told
 
 _BY_STATUS = {
     400: "invalid_request",
@@ -25,7 +26,7 @@ _BY_STATUS = {
 }
 
 
-def problem(error: BridgeError, request_id: str | None, status: int | None = None, **more: Any) -> JSONResponse:
+def problem(error: BridgeError, request_id: str | None, status: int | None = None, **more: Any) -> Response:
     """Return the response for an error; `status` where HTTP knows a better one than the table."""
     code = status or error.spec.http
     body = {
@@ -45,25 +46,25 @@ def problem(error: BridgeError, request_id: str | None, status: int | None = Non
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, code, headers, media_type="application/problem+json")
+    return Response(encode_told(body), code, headers, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:
     """Let every failure of `app` leave as problem details."""
 
     @app.exception_handler(BridgeError)
-    async def _bridge(request: Request, error: BridgeError) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    async def _bridge(request: Request, error: BridgeError) -> Response:  # pyright: ignore[reportUnusedFunction]
         return problem(error, _request_id(request))
 
     @app.exception_handler(RequestValidationError)
-    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:  # pyright: ignore[reportUnusedFunction]
         found = [{"path": [str(part) for part in entry["loc"]], "message": entry["msg"]} for entry in error.errors()]
         where = "; ".join(f"{'.'.join(entry['path'])}: {entry['message']}" for entry in found[:5])
         shown = BridgeError("invalid_input", f"the request does not fit: {where}")
         return problem(shown, _request_id(request), 422, errors=found)
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    async def _http(request: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
         if isinstance(error.__cause__, BridgeError):  # raised while the body was read
             return problem(error.__cause__, _request_id(request))
         kind: Any = _BY_STATUS.get(error.status_code, "invalid_request")
@@ -72,7 +73,7 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    async def _other(request: Request, error: Exception) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
+    async def _other(request: Request, error: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
         return problem(to_bridge_error(error, f"{request.method} {request.url.path}"), _request_id(request))
 
 

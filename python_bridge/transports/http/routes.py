@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse
 from sse_starlette.sse import EventSourceResponse
 
 from python_bridge import __version__
@@ -14,8 +13,8 @@ from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.transports.http import schemas
 from python_bridge.transports.http.api import Api
-from python_bridge.transports.http.catalogue import field_names, signature_text
-from python_bridge.transports.http.guard import dump
+from python_bridge.transports.http.bodies import JsonRoute, answer, dump
+from python_bridge.transports.http.catalogue import view
 
 _MAX_EVENTS = 64
 
@@ -25,23 +24,23 @@ AsJob = Annotated[bool, Query(alias="async", description="run it as a job: 202, 
 
 def routes(api: Api) -> APIRouter:
     """Return the routes of `/api/v1/dspy`."""
-    router = APIRouter(prefix="/api/v1/dspy")
+    router = APIRouter(prefix="/api/v1/dspy", route_class=JsonRoute)
 
-    async def once(key: str | None, body: Any, request: Request, run: Any, status: int = 200) -> JSONResponse:
+    async def once(key: str | None, body: Any, request: Request, run: Any, status: int = 200) -> Response:
         """Answer a repeated request with the answer of the first."""
         if key is None:
-            return JSONResponse(await run(), status)
+            return answer(await run(), status)
         caller = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
-        digest = hashlib.sha256(f"{request.url.path} {status}\n{body.model_dump_json()}".encode()).digest()
+        digest = hashlib.sha256(f"{request.url.path} {status}\n{dump(body.model_dump())}".encode()).digest()
         kept = api.history.claim(f"{caller}:{key}", digest)
         if kept is not None:
-            return JSONResponse(kept, status, headers={"Idempotent-Replayed": "true"})
-        answer: dict[str, Any] | None = None
+            return answer(kept, status, {"Idempotent-Replayed": "true"})
+        made: dict[str, Any] | None = None
         try:
-            answer = await run()
+            made = await run()
         finally:
-            api.history.answer(f"{caller}:{key}", answer)
-        return JSONResponse(answer, status)
+            api.history.answer(f"{caller}:{key}", made)
+        return answer(made, status)
 
     @router.post("/execute", response_model=schemas.ExecutionResponse)
     async def execute(
@@ -74,9 +73,9 @@ def routes(api: Api) -> APIRouter:
         return _found(api.history.job(batch_id), f"no job {batch_id[:80]!r}")
 
     @router.get("/batch/{batch_id}/results", response_model=schemas.BatchResponse)
-    async def job_results(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+    async def job_results(batch_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give the results of a job that has ended."""
-        return _found(api.history.job_results(batch_id), f"no results of a job {batch_id[:80]!r}")
+        return answer(_found(api.history.job_results(batch_id), f"no result of a job {batch_id[:80]!r}"))
 
     @router.post("/batch/{batch_id}/cancel", response_model=schemas.JobResponse)
     async def cancel(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
@@ -84,20 +83,20 @@ def routes(api: Api) -> APIRouter:
         api.history.cancel_job(batch_id)
         return _found(api.history.job(batch_id), f"no job {batch_id[:80]!r}")
 
-    @router.get("/programs", response_model=schemas.ProgramsResponse)
+    @router.get("/programs", response_model=schemas.ProgramsResponse, response_model_exclude_unset=True)
     async def programs() -> Any:  # pyright: ignore[reportUnusedFunction]
         """List the programs."""
-        return {"programs": [_view(api, program_id) for program_id in api.catalogue.ids()]}
+        return {"programs": [view(api.catalogue, program_id) for program_id in api.catalogue.ids()]}
 
     @router.get("/execution/{execution_id}", response_model=schemas.ExecutionResponse)
-    async def execution(execution_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
+    async def execution(execution_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give an execution of the history."""
-        return _found(api.history.get(execution_id), f"no execution {execution_id[:80]!r}")
+        return answer(_found(api.history.get(execution_id), f"no execution {execution_id[:80]!r}"))
 
-    @router.get("/executions")
-    async def executions() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+    @router.get("/executions", response_model=schemas.ExecutionsResponse)
+    async def executions() -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give the newest executions."""
-        return {"executions": api.history.recent()}
+        return answer({"executions": api.history.recent()})
 
     @router.get("/stats")
     async def stats() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -129,14 +128,6 @@ def _found(value: dict[str, Any] | None, what: str) -> dict[str, Any]:
     if value is None:
         raise BridgeError("not_found", f"there is {what}")
     return value
-
-
-def _view(api: Api, program_id: str) -> dict[str, Any]:
-    program = api.catalogue.get(program_id) or {}
-    inputs, outputs = field_names(program)
-    kind = str(program.get("kind", "predict"))
-    signature = signature_text(program)
-    return {"program_id": program_id, "kind": kind, "signature": signature, "inputs": inputs, "outputs": outputs}
 
 
 async def _events(api: Api, asked: schemas.ExecuteRequest, request: Request) -> AsyncGenerator[dict[str, str], None]:

@@ -61,6 +61,18 @@ class BatchResponse(BaseModel):
     results: list[ExecutionResponse]
 
 
+class PastExecution(ExecutionResponse):
+    """A result, and when it came."""
+
+    at: float = Field(description="seconds since the epoch")
+
+
+class ExecutionsResponse(BaseModel):
+    """The newest executions, the newest first."""
+
+    executions: list[PastExecution]
+
+
 class JobResponse(BaseModel):
     """A batch that runs, or has run, behind the request's back."""
 
@@ -80,6 +92,7 @@ class ProgramView(BaseModel):
     signature: str
     inputs: list[str]
     outputs: list[str]
+    error: str | None = Field(None, description="why it cannot be executed: its file cannot be read")
 
 
 class ProgramsResponse(BaseModel):

@@ -144,8 +144,8 @@ def test_names_are_quoted_in_addresses(client: Client) -> None:
     assert caught.value.kind in ("not_found", "protocol_error")
 
 
-@pytest.mark.parametrize("value", [object(), float("nan"), "\ud800"])
-def test_inputs_that_json_lacks_are_refused_before_they_are_sent(client: Client, value: object) -> None:
+@pytest.mark.parametrize("value", [object(), 1j, "\ud800"])
+def test_inputs_that_are_no_data_are_refused_before_they_are_sent(client: Client, value: object) -> None:
     with pytest.raises(BridgeError) as caught:
         client.execute("qa", {"question": value})
     assert caught.value.kind == "invalid_input"

@@ -190,6 +190,7 @@ def test_a_body_above_the_limit_is_refused_with_and_without_a_length(tmp_path: P
     server = Server(tmp_path, max_body_bytes=1000)
     large = json.dumps({**QA, "inputs": {"question": "x" * 2000}}).encode()
     with server.client() as client:
+        client.headers["content-type"] = "application/json"
         sized = client.post("/execute", content=large)
         chunked = client.post("/execute", content=iter([large[:500], large[500:]]))
         fine = client.post("/execute", json=QA)

@@ -1,6 +1,8 @@
 """The history of executions on its own."""
 
+import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,12 +56,26 @@ def test_a_claim_that_failed_gives_its_key_back(tmp_path: Path) -> None:
     history.close()
 
 
-@pytest.mark.req("RT-2")
-def test_integers_of_any_size_are_kept(tmp_path: Path) -> None:
+@pytest.mark.req("RT-2", "FR1.2.4")
+@pytest.mark.parametrize(
+    "value", [2**70, 10**400, float("inf"), datetime.date(2026, 1, 2), frozenset({"a"}), {"$type": 1}]
+)
+def test_what_json_lacks_is_kept_as_it_is(tmp_path: Path, value: Any) -> None:
     history = History(tmp_path / "history.db")
     try:
-        history.add("e", "p", True, {"outputs": {"n": 2**70}})
+        history.add("e", "p", True, {"outputs": {"n": value}})
         history.flush()
-        assert history.get("e") == {"outputs": {"n": float(2**70)}}
+        assert history.get("e") == {"outputs": {"n": value}}
+        assert history.recent()[0]["outputs"] == {"n": value}
+    finally:
+        history.close()
+
+
+@pytest.mark.req("RT-2")
+def test_half_a_surrogate_pair_does_not_keep_an_execution_out(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.db")
+    try:
+        history.add("e", "p", True, {"outputs": {"text": "a\ud800b"}})
+        assert history.get("e") == {"outputs": {"text": "a\ufffdb"}}
     finally:
         history.close()
