@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from python_bridge.engine.adapters import ADAPTERS, adapter
-from python_bridge.engine.adapters.memo import CACHE_SIZE
+from python_bridge.engine.adapters.kept import CACHE_SIZE
 from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.signatures.build import build_signature
 from python_bridge.engine.signatures.spec import spec_from_text
@@ -53,6 +53,42 @@ SIGNATURE = build_signature(spec_from_text("a, b: Any, c: list[str] -> reasoning
 def test_prompts_of_any_inputs_equal_those_of_dspy(name: str, inputs: dict[str, Any], demo: dict[str, Any]) -> None:
     demos = [{**demo, "n": 1}]
     assert adapter(name).format(SIGNATURE, demos, inputs) == THEIRS[name]().format(SIGNATURE, demos, inputs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(inputs=st.dictionaries(st.sampled_from("abc"), TEXT_VALUES), name=st.sampled_from(ADAPTERS))
+def test_prompts_without_demos_equal_those_of_dspy(name: str, inputs: dict[str, Any]) -> None:
+    assert adapter(name).format(SIGNATURE, [], inputs) == THEIRS[name]().format(SIGNATURE, [], inputs)
+
+
+def test_a_prompt_with_a_history_or_of_several_parts_is_the_one_of_dspy() -> None:
+    class Talk(dspy.Signature):
+        q: str = dspy.InputField()
+        history: dspy.History = dspy.InputField()
+        a: str = dspy.OutputField()
+
+    inputs = {"q": "?", "history": dspy.History(messages=[{"q": "1", "a": "2"}])}
+    assert adapter("chat").format(Talk, [], inputs) == dspy.ChatAdapter().format(Talk, [], inputs)
+    image = "<<CUSTOM-TYPE-START-IDENTIFIER>>[1]<<CUSTOM-TYPE-END-IDENTIFIER>>"
+    parts = {"a": f"see {image}"}
+    assert adapter("chat").format(SIGNATURE, [], parts) == dspy.ChatAdapter().format(SIGNATURE, [], parts)
+
+
+PIECES = ["[[ ## reasoning ## ]]", "[[ ## n ## ]]", "[[ ## tags ## ]]", "[[ ## other ## ]]", "[[ ## completed ## ]]"]
+PIECES += ["\n", "\r\n", "\u2028", "  ", "7", '["x", "y"]', "text", "[[ ## ", "x [[ ## n ## ]]", "\t[[ ## n ## ]] 5"]
+WELL = "[[ ## reasoning ## ]] r\n\n s\n[[ ## n ## ]]\n7\n\n[[ ## tags ## ]]\n['x']\n\n[[ ## completed ## ]]\n"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.just(WELL) | st.just("intro\n" + WELL + WELL))
+def test_an_answer_is_read_as_dspy_reads_it(completion: str) -> None:
+    def told(chat: Any) -> Any:
+        try:
+            return list(chat.parse(SIGNATURE, completion).items())
+        except Exception as error:
+            return type(error), str(error)
+
+    assert told(adapter("chat")) == told(dspy.ChatAdapter())
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
