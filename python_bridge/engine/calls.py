@@ -99,10 +99,10 @@ async def _invoke(runner: Runner, built: BuiltModule, module: Any, inputs: Mappi
 
 
 async def _result(built: BuiltModule, prediction: Any, scope: CallScope, lm: Any, adapter: Any) -> CallResult:
-    fields = list(built.signature.output_fields)
+    fields = built.outputs
     outputs = prediction_outputs(prediction, fields)
-    if (hook := getattr(built.signature, "process_output", None)) is not None:
-        outputs = _processed(hook, outputs)
+    if built.process_output is not None:
+        outputs = _processed(built.process_output, outputs)
     if scope.stream is not None:
         await scope.stream.complete({name: as_text(outputs[name]) for name in fields if name in outputs})
     return CallResult(

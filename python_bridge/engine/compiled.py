@@ -7,6 +7,7 @@ from python_bridge.engine.calls import Runner, run
 from python_bridge.engine.inputs import InputChecker
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
 from python_bridge.engine.lms.params import check_params
+from python_bridge.engine.lms.variants import with_params
 from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.outputs import to_plain
 from python_bridge.engine.signatures.describe import describe_fields
@@ -71,17 +72,29 @@ class Compiled:
         """Run once; see `CompiledProgram.call`."""
         return await self.run(self.checker.check(inputs), options, context)
 
-    async def run(self, values: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
-        """Run once on inputs that were checked."""
-        lm, adapter = self.chosen(options)
+    async def run(
+        self,
+        values: Mapping[str, Any],
+        options: CallOptions,
+        context: CallContext,
+        chosen: tuple[Any, str] | None = None,
+    ) -> CallResult:
+        """Run once on inputs that were checked.
+
+        Args:
+            chosen: what `chosen` gave for the options already.
+        """
+        lm, adapter = chosen or self.chosen(options)
         return await run(self._runner, self.built, values, lm, adapter, context)
 
     def chosen(self, options: CallOptions) -> tuple[Any, str]:
         """Return the LM, with its parameters, and the name of the adapter that a call with `options` takes."""
-        params = {**self._params, **check_params(options.config, "options.config")}
+        params = self._params
+        if options.config:
+            params = {**params, **check_params(options.config, "options.config")}
         lm = self._runner.lms.get(options.lm or self._lm_name or self._runner.lms.default_name)
         adapter = options.adapter or self._program.get("adapter") or self._runner.adapter
-        return lm.copy(**params) if params else lm, adapter
+        return with_params(lm, params), adapter
 
 
 __all__ = ["Compiled"]

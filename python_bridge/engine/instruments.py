@@ -23,7 +23,6 @@ class MeteredUsage(Usage):
         self._max_lm_calls = max_lm_calls
         self._max_tokens = max_tokens
         self._recorder = recorder
-        self._tokens = 0
 
     def admit(self) -> None:
         """
@@ -44,7 +43,6 @@ class MeteredUsage(Usage):
         if self._recorder is not None:
             self._recorder.note_usage(ACTIVE_CALL_ID.get(), usage_entry)
         if self._max_tokens is not None:
-            self._tokens = sum(row["total_tokens"] for row in self.by_model.values())
             self._check_tokens()
         if self._max_lm_calls is not None and self.lm_calls > self._max_lm_calls:
             raise _exceeded("max_lm_calls", self._max_lm_calls, "LM calls")
@@ -56,7 +54,7 @@ class MeteredUsage(Usage):
             self._recorder.note_cost(ACTIVE_CALL_ID.get(), cost)
 
     def _check_tokens(self) -> None:
-        if self._max_tokens is not None and self._tokens > self._max_tokens:
+        if self._max_tokens is not None and self.tokens["total_tokens"] > self._max_tokens:
             raise _exceeded("max_tokens", self._max_tokens, "tokens")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from python_bridge.engine.streaming.sink import StreamSink
 
 T = TypeVar("T")
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 
 class Usage:
@@ -22,6 +23,7 @@ class Usage:
     def __init__(self) -> None:
         self.lm_calls = 0
         self.cost: float | None = None
+        self.tokens = dict.fromkeys(_COUNTS, 0)
         self.by_model: dict[str, dict[str, int]] = {}
 
     def admit(self) -> None:
@@ -34,12 +36,13 @@ class Usage:
 
     def add_tokens(self, lm: str, usage_entry: dict[str, Any]) -> None:
         """Count the tokens of a model, which may also be one of embeddings."""
-        total = self.by_model.setdefault(lm, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
         prompt = int(usage_entry.get("prompt_tokens") or 0)
         completion = int(usage_entry.get("completion_tokens") or 0)
-        total["prompt_tokens"] += prompt
-        total["completion_tokens"] += completion
-        total["total_tokens"] += int(usage_entry.get("total_tokens") or prompt + completion)
+        total = int(usage_entry.get("total_tokens") or prompt + completion)
+        for row in (self.tokens, self.by_model.setdefault(lm, dict.fromkeys(_COUNTS, 0))):
+            row["prompt_tokens"] += prompt
+            row["completion_tokens"] += completion
+            row["total_tokens"] += total
 
     def add_cost(self, cost: float | None) -> None:
         """Add US dollars; unknown costs leave the sum as it is."""
@@ -48,9 +51,8 @@ class Usage:
 
     def to_map(self) -> dict[str, Any]:
         """Return the usage of `proto/PROTOCOL.md`, section 8."""
-        names = ("prompt_tokens", "completion_tokens", "total_tokens")
-        sums = {name: sum(model[name] for model in self.by_model.values()) for name in names}
-        return {**sums, "lm_calls": self.lm_calls, "by_model": {name: dict(row) for name, row in self.by_model.items()}}
+        by_model = {name: dict(row) for name, row in self.by_model.items()}
+        return {**self.tokens, "lm_calls": self.lm_calls, "by_model": by_model}
 
 
 @dataclass(slots=True)

@@ -104,7 +104,9 @@ class ScriptedProgram:
     def describe(self) -> dict[str, Any]:
         return {"kind": self._program["kind"], "inputs": [], "outputs": [], "config": self._program.get("config", {})}
 
-    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(
+        self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext, identity: Identity | None = None
+    ) -> CallResult:
         run = _Run(context, inputs)
         script: list[Any] = inputs.get("script", [])
         for step in script:

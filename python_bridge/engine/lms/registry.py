@@ -33,6 +33,9 @@ class LmRegistry:
         """Name of the LM of programs and calls that name none."""
         return self._settings.default_lm
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._lms or name in self._settings.lms
+
     @property
     def names(self) -> list[str]:
         """Names that `get` knows, sorted."""

@@ -30,6 +30,8 @@ class BuiltModule:
         trace: whether DSPy needs a trace to run it.
         streams: whether its LM calls may stream; a prediction that is chosen among several must not.
         own_code: whether inputs go to code of the server's own first, and not into a prompt.
+        outputs: names of the signature's outputs.
+        process_output: of a registered signature class: changes the outputs; ``None`` for others.
     """
 
     signature: Any
@@ -41,6 +43,12 @@ class BuiltModule:
     trace: bool = False
     streams: bool = True
     own_code: bool = False
+    outputs: tuple[str, ...] = field(init=False)
+    process_output: Callable[[dict[str, Any]], Any] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outputs = tuple(self.signature.output_fields)
+        self.process_output = getattr(self.signature, "process_output", None)
 
 
 class Build(Protocol):

@@ -1,6 +1,7 @@
 """What a module instance is made of, as a hash: its classes, signatures, demos, configuration and plain attributes."""
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 import dspy
@@ -11,66 +12,102 @@ from python_bridge.errors import BridgeError
 from python_bridge.wire import json as wire_json
 
 _LEFT_OUT = frozenset({"history", "callbacks", "traces", "train", "stage", "_compiled"})
-_SCALARS = (str, int, float, bool, bytes, type(None))
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 
 
-class Content:
-    """The hash of one module, made anew when the module was changed.
+class Seen:
+    """What was seen of a module while nothing in it changed.
 
-    Seen are other attributes, signatures, demos (added, taken away, replaced, or with other fields) and parameters in
-    every module of the tree; not seen is a change deep inside of an attribute's value, such as an item of a list
-    within a demo. Give changed values as new objects, or clear the cache.
+    Attributes:
+        digest: hash of the content.
+        stable: whether the hash means the same in another process.
     """
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        self._mark: Any = None
-        self._held: Any = None
-        self._value: tuple[str, bool] = ("", False)
+        self.digest, self.stable = _hash(module)
 
-    def get(self) -> tuple[str, bool]:
-        """Return the hash, and whether it means the same in another process."""
-        held: list[Any] = []
-        mark = [_mark(part, held) for part in _tree(self._module)]
-        if mark != self._mark:
-            self._value = _hash(self._module)
-            self._mark, self._held = mark, held  # what is held keeps its id
-        return self._value
+    @cached_property
+    def signatures(self) -> str:
+        """The text of each predictor's signature."""
+        return "; ".join(predictor.signature.signature for predictor in self._module.predictors())
 
-
-def _tree(module: Any) -> list[Any]:
-    if isinstance(module, dspy.Predict):
-        return [module]
-    return [module, *(part for _, part in module.named_sub_modules() if part is not module)]
+    @cached_property
+    def has_lms(self) -> bool:
+        """Whether every predictor has an LM of its own."""
+        return all(predictor.lm is not None for predictor in self._module.predictors())
 
 
-def _mark(module: Any, held: list[Any]) -> list[Any]:
-    found: list[Any] = [id(module)]
-    for name, value in module.__dict__.items():
-        if name in _LEFT_OUT:
-            continue
+class Content:
+    """What one module is made of, looked at anew when the module was changed.
+
+    Seen are other attributes, signatures, demos (added, taken away, replaced, or with other fields) and parameters in
+    every module of the tree; not seen is a change inside of an attribute that is no list, tuple, map, demo or module.
+    Give changed values as new objects, or clear the cache.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._mark: list[Any] | None = None
+        self._held: list[Any] = []
+        self._seen: Seen | None = None
+
+    def get(self) -> Seen:
+        """Return what is to be seen now; the same object as before while the module is as it was."""
+        look = _Look()
+        look.at_module(self._module)
+        if self._seen is None or look.mark != self._mark:
+            self._seen = Seen(self._module)
+            self._mark, self._held = look.mark, look.held  # what is held keeps its id
+        return self._seen
+
+
+class _Look:
+    """One walk through a module: marks that differ when the module does, and the objects whose ids are among them."""
+
+    __slots__ = ("_known", "held", "mark")
+
+    def __init__(self) -> None:
+        self.mark: list[Any] = []
+        self.held: list[Any] = []
+        self._known: set[int] = set()
+
+    def at_module(self, module: Any) -> None:
+        """Mark a module, with those inside of it."""
+        self._known.add(id(module))
+        for name, value in module.__dict__.items():
+            if name not in _LEFT_OUT:
+                self.mark.append(name)
+                self._at(value)
+
+    def _at(self, value: Any) -> None:
         if type(value) in _SCALARS:
-            found.append((name, value))
-            continue
-        held.append(value)
-        found.append((name, id(value)))
-        if type(value) is list:
-            found.extend(_item(item, held) for item in value)
-        elif type(value) is dict:
-            found.extend((key, _item(item, held)) for key, item in value.items())
-    return found
+            self.mark.append(value)
+            return
+        self.mark.append(id(value))
+        self.held.append(value)
+        if id(value) in self._known:
+            return
+        if isinstance(value, type):
+            self.mark.append(value.__doc__)  # the instructions of a signature
+        elif isinstance(value, list | tuple):
+            self._known.add(id(value))
+            self.mark.append(len(value))
+            for item in value:
+                self._at(item)
+        elif isinstance(value, dict):
+            self._known.add(id(value))
+            self._at_fields(value)
+        elif isinstance(value, dspy.Module):
+            self.at_module(value)
+        elif isinstance(value, dspy.Example):
+            self._at_fields(value._store)
 
-
-def _item(value: Any, held: list[Any]) -> Any:
-    if type(value) in _SCALARS:
-        return value
-    held.append(value)
-    fields = getattr(value, "_store", None) if isinstance(value, dspy.Example) else None
-    fields = value if type(value) is dict else fields
-    if fields is None:
-        return id(value)
-    held.extend(fields.values())
-    return [id(value), *((key, id(item)) for key, item in fields.items())]
+    def _at_fields(self, fields: dict[Any, Any]) -> None:
+        self.mark.append(len(fields))
+        for key, item in fields.items():
+            self.mark.append(key)
+            self._at(item)
 
 
 def _hash(module: Any) -> tuple[str, bool]:
@@ -116,4 +153,4 @@ def _value(value: Any, unstable: list[bool]) -> Any:
         return f"object {id(value) if number is None else number}"
 
 
-__all__ = ["Content"]
+__all__ = ["Content", "Seen"]

@@ -36,13 +36,15 @@ class DocumentTarget:
 
     def identity(self, options: CallOptions) -> Identity:
         """Return what the answers depend on."""
-        lm, adapter = self._compiled.chosen(options)
+        chosen = lm, adapter = self._compiled.chosen(options)
         text, stable = identity_of(lm)
-        return Identity(self._hash, f"{self._hash}|{text}|{adapter}", stable)
+        return Identity(self._hash, f"{self._hash}|{text}|{adapter}", stable, chosen)
 
-    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(
+        self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext, identity: Identity | None = None
+    ) -> CallResult:
         """Run once."""
-        return await self._compiled.run(inputs, options, context)
+        return await self._compiled.run(inputs, options, context, None if identity is None else identity.chosen)
 
 
 __all__ = ["DocumentTarget"]

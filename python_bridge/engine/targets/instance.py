@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -10,6 +11,7 @@ from python_bridge.engine.calls import Runner, run
 from python_bridge.engine.inputs import InputChecker
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
 from python_bridge.engine.lms.params import check_params
+from python_bridge.engine.lms.variants import with_params
 from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.targets.content import Content
 from python_bridge.engine.targets.inputs import ForwardChecker, signature_of
@@ -60,7 +62,9 @@ class InstanceTarget:
     @property
     def signature(self) -> str:
         """The signature's text; for programs of several, that of each predictor."""
-        if self._shown is None or self._checked_for is None:
+        if self._checked_for is None:
+            return self._content.get().signatures
+        if self._shown is None:
             self._shown = "; ".join(predictor.signature.signature for predictor in self._module.predictors())
         return self._shown
 
@@ -82,29 +86,32 @@ class InstanceTarget:
         if self._checked_for is not None:
             signature = signature_of(self._module)
             if signature is not self._checked_for and signature is not None:  # the caller has changed it
-                self._checked_for = self._built.signature = signature
+                self._checked_for = signature
+                self._built = replace(self._built, signature=signature)
                 self._checker = InputChecker(signature)
                 self._shown = None
         return self._checker
 
     def identity(self, options: CallOptions) -> Identity:
         """Return what the answers depend on."""
-        program, stable = self._content.get()
-        lm, adapter = self._chosen(options)
+        content = self._content.get()
+        chosen = lm, adapter = self._chosen(options)
         lm_text, lm_stable = identity_of(lm)
         plain = isinstance(adapter, str)
-        text = f"{program}|{lm_text}|{adapter if plain else id(adapter)}"
-        return Identity(program, text, stable and lm_stable and plain)
+        text = f"{content.digest}|{lm_text}|{adapter if plain else id(adapter)}"
+        return Identity(content.digest, text, content.stable and lm_stable and plain, chosen)
 
-    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
+    async def call(
+        self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext, identity: Identity | None = None
+    ) -> CallResult:
         """Run once."""
-        lm, adapter = self._chosen(options)
+        lm, adapter = self._chosen(options) if identity is None else identity.chosen
         return await run(self._runner, self._built, inputs, lm, adapter, context)
 
     def _chosen(self, options: CallOptions) -> tuple[Any, Any]:
         lm = on_loop(self._lm(options.lm))
         if options.config and lm is not None:
-            lm = lm.copy(**check_params(options.config, "options.config"))
+            lm = with_params(lm, check_params(options.config, "options.config"))
         return lm, options.adapter or self._adapter()
 
     def _lm(self, name: str | None) -> Any:
@@ -113,9 +120,9 @@ class InstanceTarget:
         if (lm := dspy.settings.lm) is not None:
             return lm
         lms = self._runner.lms
-        if lms.default_name in lms.names:
+        if lms.default_name in lms:
             return lms.get(lms.default_name)
-        if all(predictor.lm is not None for predictor in self._module.predictors()):
+        if self._content.get().has_lms:
             return None
         raise BridgeError(
             "invalid_request",

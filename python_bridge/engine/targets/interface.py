@@ -1,7 +1,7 @@
 """What the executor knows of a program. Nothing here imports dspy."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
@@ -15,11 +15,13 @@ class Identity:
         program: the program's content: hash of what it is made of.
         text: the program with the LM, its parameters and the adapter.
         stable: whether `text` means the same in another process.
+        chosen: the LM and the adapter behind it, for the target's own `call`.
     """
 
     program: str
     text: str
     stable: bool
+    chosen: Any = field(default=None, compare=False, repr=False)
 
 
 class Target(Protocol):
@@ -64,8 +66,14 @@ class Target(Protocol):
         """
         ...
 
-    async def call(self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext) -> CallResult:
-        """Run once on checked inputs; see `CompiledProgram.call`."""
+    async def call(
+        self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext, identity: Identity | None = None
+    ) -> CallResult:
+        """Run once on checked inputs; see `CompiledProgram.call`.
+
+        Args:
+            identity: what `identity` gave for the options already.
+        """
         ...
 
 

@@ -33,7 +33,7 @@ class EngineStep:
             context = CallContext(execution.id, execution.emit, tenant=execution.tenant, instruments=instruments)
         elif instruments is not None:
             context = replace(context, instruments=instruments)
-        return await execution.target.call(execution.inputs, execution.options, context)
+        return await execution.target.call(execution.inputs, execution.options, context, execution.identity)
 
 
 __all__ = ["EngineStep"]

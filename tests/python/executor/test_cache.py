@@ -71,6 +71,49 @@ def test_a_program_that_was_changed_is_asked_anew(make: Any) -> None:
 
 
 @pytest.mark.req("EX-7")
+def test_a_change_deep_in_a_tree_of_modules_is_seen(make: Any) -> None:
+    class Nested(dspy.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: list[Any] = [[Marked("1")], {"last": (Marked("2"),)}]
+
+        async def aforward(self, q: str) -> dspy.Prediction:
+            return dspy.Prediction(a=q)
+
+    executor = make(ScriptedLM(default={"a": "x"}).lm)
+    program = Nested()
+    seen: list[str] = []
+
+    def ask() -> str:
+        made = executor.execute(program, inputs={"q": "1"}).metadata
+        seen.append(made["signature"])
+        return made["cache"]
+
+    assert [ask(), ask()] == ["miss", "hit"]
+    program.steps[1]["last"][0].ask.demos = [dspy.Example(q="a", a="b")]
+    assert [ask(), ask()] == ["miss", "hit"]
+    program.steps[0].append(Marked("3"))
+    assert [ask(), ask()] == ["miss", "hit"]
+    program.steps[0][0].ask.signature.instructions = "Otherwise."
+    assert [ask(), ask()] == ["miss", "hit"]
+    program.first = dspy.Predict("more -> less")
+    assert [ask(), ask()] == ["miss", "hit"]
+    assert (seen[0], seen[-1]) == ("", "more -> less")
+
+
+@pytest.mark.req("EX-7")
+@pytest.mark.parametrize("program", [dspy.Predict("q -> a"), {"format": 1, "kind": "predict", "signature": "q -> a"}])
+def test_parameters_of_a_call_hold_for_it_alone(make: Any, program: Any) -> None:
+    scripted = ScriptedLM(default={"a": "x"})
+    executor = make(scripted.lm, cache_enabled=False)
+    for config in ({"temperature": 0.5}, {}, {"temperature": 0.5}, {"temperature": 0.5, "max_tokens": 9}):
+        assert executor.execute(program, inputs={"q": "1"}, config=config).success
+    configs = [asked.request.config for asked in scripted.asked]
+    asked = [(config.temperature, config.max_tokens) for config in configs]
+    assert asked == [(0.5, None), (None, None), (0.5, None), (0.5, 9)]
+
+
+@pytest.mark.req("EX-7")
 def test_tenants_lms_parameters_and_adapters_have_answers_of_their_own(make: Any) -> None:
     executor = make(lms={name: ScriptedLM(default={"a": name}).lm for name in ("default", "other")})
     program = dspy.Predict("q -> a")
