@@ -46,10 +46,10 @@ defmodule DSPex do
   alias DSPex.Caller
   alias DSPex.Check
   alias DSPex.Error
-  alias DSPex.Exchange
   alias DSPex.Instance
   alias DSPex.Native
   alias DSPex.Pool
+  alias DSPex.Pool.Watch
   alias DSPex.Prediction
   alias DSPex.Program
   alias DSPex.Trace
@@ -105,7 +105,7 @@ defmodule DSPex do
   defdelegate await(async, timeout \\ :infinity), to: Async
 
   @doc "Stops an async call: its work in Python is cancelled, and `await/2` gives the error `:cancelled`."
-  @spec cancel(Async.t()) :: :ok
+  @spec cancel(Async.t()) :: :ok | {:error, Error.t()}
   defdelegate cancel(async), to: Async
 
   @doc """
@@ -233,10 +233,7 @@ defmodule DSPex do
   """
   @spec await_ready(atom, timeout) :: :ok | {:error, Error.t()}
   def await_ready(instance \\ DSPex, timeout \\ 60_000) do
-    with :ok <- Check.all(timeout: timeout) do
-      deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
-      poll_ready(instance, deadline)
-    end
+    with :ok <- Check.all(timeout: timeout), do: ready_by(instance, Watch.deadline(timeout))
   end
 
   @doc "Changes the number of workers of a pool. Those that go finish their calls first; no call is lost."
@@ -264,8 +261,8 @@ defmodule DSPex do
   The death of `pid` cancels the stream.
   """
   @spec stream_to(pid, Program.t(), inputs, [option]) :: {:ok, reference} | {:error, Error.t()}
-  def stream_to(pid, program, inputs, options \\ []) when is_pid(pid) do
-    with :ok <- Check.all(program: program, inputs: inputs, options: options),
+  def stream_to(pid, program, inputs, options \\ []) do
+    with :ok <- Check.all(pid: pid, program: program, inputs: inputs, options: options),
          instance = Keyword.get(options, :instance, DSPex),
          {:ok, _table} <- Instance.table(instance) do
       ref = make_ref()
@@ -352,11 +349,11 @@ defmodule DSPex do
 
   @doc "Parses a signature: `DSPex.Signature.parse/1`."
   @spec signature(String.t()) :: {:ok, DSPex.Signature.t()} | {:error, DSPex.SignatureError.t()}
-  def signature(text), do: DSPex.Signature.parse(text)
+  def signature(text), do: with(:ok <- Check.all(text: text), do: DSPex.Signature.parse(text))
 
   @doc "Parses a signature and keeps it: `DSPex.Signature.compile/1`."
   @spec compile_signature(String.t()) :: {:ok, DSPex.Signature.t()} | {:error, DSPex.SignatureError.t()}
-  def compile_signature(text), do: DSPex.Signature.compile(text)
+  def compile_signature(text), do: with(:ok <- Check.all(text: text), do: DSPex.Signature.compile(text))
 
   @doc """
   Checks values against the outputs of a signature (text, or parsed): `DSPex.Signature.validate_outputs/2`.
@@ -369,15 +366,21 @@ defmodule DSPex do
     with {:ok, signature} <- compile_signature(signature), do: validate(values, signature)
   end
 
-  def validate(values, %DSPex.Signature{} = signature), do: DSPex.Signature.validate_outputs(signature, values)
+  def validate(values, %DSPex.Signature{} = signature) do
+    with :ok <- Check.all(values: values), do: DSPex.Signature.validate_outputs(signature, values)
+  end
+
+  def validate(_values, other), do: Check.all(text: other)
 
   @doc "Renders a template without running code: `DSPex.Native.Template.render/2`."
   @spec render_template(String.t(), map) :: {:ok, String.t()} | {:error, Error.t()}
-  def render_template(template, values), do: Native.Template.render(template, values)
+  def render_template(template, values) do
+    with :ok <- Check.all(template: template, values: values), do: Native.Template.render(template, values)
+  end
 
   @doc "Builds a pipeline of steps: `DSPex.Pipeline.new/1`."
   @spec pipeline([term]) :: {:ok, DSPex.Pipeline.t()} | {:error, Error.t()}
-  def pipeline(steps), do: DSPex.Pipeline.new(steps)
+  def pipeline(steps), do: with(:ok <- Check.all(steps: steps), do: DSPex.Pipeline.new(steps))
 
   @doc "Runs a pipeline: `DSPex.Pipeline.run/3`."
   @spec run_pipeline(DSPex.Pipeline.t(), map, keyword) :: {:ok, DSPex.Pipeline.Result.t()} | {:error, Error.t()}
@@ -392,10 +395,19 @@ defmodule DSPex do
   """
   @spec lm_client(keyword) :: {:ok, Native.LM.t()} | {:error, Error.t()}
   def lm_client(options) do
+    with :ok <- Check.all(options: options), do: lm_of(options)
+  end
+
+  defp lm_of(options) do
     case Keyword.pop(options, :model) do
-      {model, options} when is_binary(model) -> {:ok, Native.LM.new(model, options)}
-      {_none, _options} -> {:error, Error.argument("lm_client needs model:, as \"openai/gpt-4o-mini\"")}
+      {model, options} when is_binary(model) ->
+        with :ok <- Check.all(params: Keyword.get(options, :params, %{})), do: {:ok, Native.LM.new(model, options)}
+
+      {_none, _options} ->
+        {:error, Error.argument("lm_client needs model:, as \"openai/gpt-4o-mini\"")}
     end
+  rescue
+    error in ArgumentError -> {:error, Error.argument(error.message)}
   end
 
   @doc "Asks such an LM with a text or a list of messages: `DSPex.Native.LM.chat/3`; gives the text of the answer."
@@ -406,36 +418,65 @@ defmodule DSPex do
     do: lm_generate(lm, [%{"role" => "user", "content" => prompt}], options)
 
   def lm_generate(lm, messages, options) do
-    with {:ok, completion} <- Native.LM.chat(lm, messages, options), do: {:ok, completion.text}
+    with :ok <- Check.all(lm: lm, prompt: messages, options: options),
+         {params, timeout} = {Keyword.get(options, :params, %{}), Keyword.get(options, :timeout, :infinity)},
+         :ok <- Check.all(params: params, timeout: timeout, on_text: options[:on_text]),
+         :ok <- fits(lm, messages, options),
+         {:ok, completion} <- Native.LM.chat(lm, messages, options),
+         do: {:ok, completion.text}
   end
 
-  defp poll_ready(instance, deadline) do
-    with {:ok, info} <- info(instance) do
-      states = for {_pool, pool} <- info, worker <- pool.workers, do: worker.state
-      causes = for {_pool, %{cause: %Error{} = cause}} <- info, do: cause
+  # Before anything is sent: what functions of the caller raise later is the caller's.
+  defp fits(lm, messages, options) do
+    _body = Native.LM.body(lm, messages, options)
+    :ok
+  rescue
+    error in ArgumentError -> {:error, Error.argument(error.message)}
+  end
 
-      cond do
-        Enum.all?(info, fn {_pool, pool} -> length(pool.workers) == pool.size end) and
-            Enum.all?(states, &(&1 == :ready)) ->
-          :ok
-
-        causes != [] ->
-          {:error, hd(causes)}
-
-        Exchange.left(deadline) == 0 ->
-          {:error,
-           Error.new(:timeout, "the workers of #{inspect(instance)} are #{inspect(states)} after the time given")}
-
-        true ->
-          Process.sleep(10)
-          poll_ready(instance, deadline)
+  defp ready_by(instance, deadline) do
+    with {:ok, table} <- Instance.table(instance) do
+      case Watch.until(table, deadline, fn -> readiness(instance) end) do
+        :late -> {:error, not_ready(instance)}
+        # Its supervisor may have another by now.
+        :gone -> ready_by(instance, deadline)
+        outcome -> outcome
       end
     end
   end
 
-  defp pool_info(table, pool) do
-    {:ok, row} = Pool.fetch(table, pool)
+  defp readiness(instance) do
+    with {:ok, info} <- info(instance) do
+      cause = Enum.find_value(info, fn {_pool, pool} -> pool.cause end)
 
+      cond do
+        Enum.all?(info, fn {_pool, pool} -> ready?(pool) end) -> :ok
+        cause != nil -> {:error, cause}
+        true -> :again
+      end
+    end
+  end
+
+  defp ready?(pool), do: length(pool.workers) == pool.size and Enum.all?(pool.workers, &(&1.state == :ready))
+
+  defp not_ready(instance) do
+    with {:ok, info} <- info(instance) do
+      states = for {_pool, pool} <- info, worker <- pool.workers, do: worker.state
+      Error.new(:timeout, "the workers of #{inspect(instance)} are #{inspect(states)} after the time given")
+    else
+      {:error, error} -> error
+    end
+  end
+
+  defp pool_info(table, pool) do
+    case Pool.fetch(table, pool) do
+      {:ok, row} -> pool_info(table, pool, row)
+      # The instance is about to start it.
+      :error -> %{workers: [], size: 1, queued: 0, start: nil, cause: nil}
+    end
+  end
+
+  defp pool_info(table, pool, row) do
     workers =
       for {index, pid, worker} <- Pool.workers(table, pool) do
         load = Pool.Slots.load(row.slots, index)

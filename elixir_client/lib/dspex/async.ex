@@ -47,8 +47,12 @@ defmodule DSPex.Async do
   end
 
   @doc "Stops the call. `await` then gives `:cancelled`, or the outcome if there was one already."
-  @spec cancel(t) :: :ok
-  def cancel(%__MODULE__{task: task}) do
+  @spec cancel(t) :: :ok | {:error, Error.t()}
+  def cancel(async) do
+    with :ok <- DSPex.Check.all(async: async), do: stopped(async)
+  end
+
+  defp stopped(%__MODULE__{task: task}) do
     outcome =
       case Task.shutdown(task, :brutal_kill) do
         {:ok, outcome} -> outcome

@@ -7,6 +7,7 @@ defmodule DSPex.Caller do
 
   alias DSPex.Breaker
   alias DSPex.Cached
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Exchange
   alias DSPex.Execution
@@ -81,8 +82,10 @@ defmodule DSPex.Caller do
   @spec request(String.t(), map | [{String.t(), term}], keyword) :: {:ok, term} | {:error, Error.t()}
   def request(method, params, options) do
     with {:ok, table, request} <- request_options(options, [:maps, :worker]),
+         :ok <- Check.all(worker: options[:worker]),
          request = [{:index, Keyword.get(options, :worker)} | request],
-         {:ok, exchange} <- Exchange.new(table, method, Enum.to_list(params), request),
+         params = for({name, value} <- params, do: {to_string(name), value}),
+         {:ok, exchange} <- Exchange.new(table, method, params, request),
          {{:ok, result}, _exchange} <- Exchange.call(exchange) do
       {:ok, if(Keyword.get(options, :maps) == :ordered, do: result, else: DSPex.Ordered.plain(result))}
     else
@@ -259,11 +262,10 @@ defmodule DSPex.Caller do
 
         {:error, Error.argument(text)}
 
-      not (timeout == :infinity or (is_integer(timeout) and timeout >= 0)) ->
-        {:error, Error.argument("timeout is #{inspect(timeout)}; it must be milliseconds or :infinity")}
-
       true ->
-        with {:ok, _wire} <- Execution.to_wire(Keyword.get(options, :execution) || []),
+        with :ok <- Check.all(timeout: timeout, pool: options[:pool], encoding: options[:encoding]),
+             :ok <- Check.meta(options),
+             {:ok, _wire} <- Execution.to_wire(Keyword.get(options, :execution) || []),
              {:ok, table} <- Instance.table(Keyword.get(options, :instance, @default_instance)) do
           meta = for {name, text} <- @meta, value = Keyword.get(options, name), do: {text, value}
           meta = [{"traceparent", Trace.traceparent(options)} | meta]

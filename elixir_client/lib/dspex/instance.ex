@@ -9,10 +9,12 @@ defmodule DSPex.Instance do
   """
   use Supervisor
 
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Options
   alias DSPex.Pool
   alias DSPex.Pool.LmFile
+  alias DSPex.Pool.Watch
 
   @version Mix.Project.config()[:version]
 
@@ -25,6 +27,8 @@ defmodule DSPex.Instance do
 
   @doc "The table of an instance that runs."
   @spec table(atom) :: {:ok, :ets.table()} | {:error, Error.t()}
+  def table(name) when not is_atom(name), do: Check.all(instance: name)
+
   def table(name) do
     case :ets.whereis(:persistent_term.get({__MODULE__, name}, :undefined)) do
       :undefined ->
@@ -53,6 +57,7 @@ defmodule DSPex.Instance do
     table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
     # Every call asks for it; to make the name anew takes ten times as long.
     :persistent_term.put({__MODULE__, name}, table)
+    Watch.open(table)
     :ets.insert(table, {:instance, name})
     :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
     :ets.insert(table, {:pools, Keyword.keys(options[:pools])})

@@ -16,6 +16,7 @@ defmodule DSPex.Learning do
   """
 
   alias DSPex.Caller
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Ordered
   alias DSPex.Program
@@ -31,6 +32,7 @@ defmodule DSPex.Learning do
   @spec evaluate(Program.t(), [example], keyword) :: {:ok, map} | {:error, Error.t()}
   def evaluate(%Program{} = program, examples, options) do
     with {:ok, examples} <- examples(examples),
+         :ok <- Check.all(on_progress: options[:on_progress]),
          {:ok, metric, tools} <- metric(options),
          params = [{"examples", examples}, {"metric", metric} | concurrency(options)],
          {:ok, result} <- run("program.evaluate", program, params, tools, options) do
@@ -42,8 +44,10 @@ defmodule DSPex.Learning do
   @spec optimize(Program.t(), [example], keyword) :: {:ok, map} | {:error, Error.t()}
   def optimize(%Program{} = program, trainset, options) do
     with {:ok, trainset} <- examples(trainset),
+         optimizer = Keyword.get(options, :optimizer, :bootstrap_few_shot),
+         :ok <- Check.all(optimizer: optimizer, on_progress: options[:on_progress]),
          {:ok, metric, tools} <- metric(options),
-         params = [{"trainset", trainset}, {"metric", metric} | optimizer(options)],
+         params = [{"trainset", trainset}, {"metric", metric} | optimizer(optimizer)],
          {:ok, %Ordered{pairs: pairs}} <- run("program.optimize", program, params, tools, options) do
       result = Map.new(pairs)
 
@@ -73,14 +77,18 @@ defmodule DSPex.Learning do
   end
 
   defp examples(examples) when is_list(examples) do
+    if List.improper?(examples), do: invalid("the examples are a list that ends in no list"), else: checked(examples)
+  end
+
+  defp examples(other), do: invalid("the examples are a list, not #{inspect(other, limit: 5)}")
+
+  defp checked(examples) do
     if bad = Enum.find(examples, &(example(&1) == nil)) do
       invalid("an example is {inputs, outputs}, or a map with :inputs and :outputs, not #{inspect(bad, limit: 5)}")
     else
       {:ok, Enum.map(examples, &example/1)}
     end
   end
-
-  defp examples(other), do: invalid("the examples are a list, not #{inspect(other, limit: 5)}")
 
   defp example({inputs, outputs}), do: Ordered.new([{"inputs", fields(inputs)}, {"outputs", fields(outputs)}])
   defp example(%{inputs: inputs, outputs: outputs}), do: example({inputs, outputs})
@@ -115,12 +123,8 @@ defmodule DSPex.Learning do
 
   defp concurrency(options), do: for({:concurrency, count} <- options, do: {"concurrency", count})
 
-  defp optimizer(options) do
-    case Keyword.get(options, :optimizer, :bootstrap_few_shot) do
-      {name, config} -> [{"optimizer", to_string(name)}, {"config", fields(config)}]
-      name -> [{"optimizer", to_string(name)}]
-    end
-  end
+  defp optimizer({name, config}), do: [{"optimizer", to_string(name)}, {"config", fields(config)}]
+  defp optimizer(name), do: [{"optimizer", to_string(name)}]
 
   defp outcome(%{"error" => nil} = row), do: row
   defp outcome(%{"error" => error} = row), do: %{row | "error" => Error.from_object(error)}

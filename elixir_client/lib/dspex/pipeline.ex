@@ -39,6 +39,7 @@ defmodule DSPex.Pipeline do
   found when the pipeline is built.
   """
 
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Pipeline.Builder
   alias DSPex.Pipeline.Coordinator
@@ -49,6 +50,7 @@ defmodule DSPex.Pipeline do
 
   # Not an alias: the facade uses this module, and modules that use each other cannot be read apart.
   @facade :"Elixir.DSPex"
+  @run_options [:instance, :timeout, :on_progress]
 
   @enforce_keys [:steps]
   defstruct [:name, :steps, inputs: :unknown, outputs: :unknown, timeout: :infinity, specs: []]
@@ -111,8 +113,8 @@ defmodule DSPex.Pipeline do
   everything stops.
   """
   @spec run(t, map, keyword) :: {:ok, Result.t()} | {:error, Error.t()}
-  def run(%__MODULE__{} = pipeline, inputs, options \\ []) do
-    with {:ok, fields} <- fields(pipeline, inputs) do
+  def run(pipeline, inputs, options \\ []) do
+    with :ok <- checked(pipeline, inputs, options), {:ok, fields} <- fields(pipeline, inputs) do
       {_pid, ref, monitor} = Coordinator.start(pipeline.steps, fields, settings(pipeline, options, []))
       await(ref, monitor)
     end
@@ -135,7 +137,7 @@ defmodule DSPex.Pipeline do
   the work.
   """
   @spec stream(t, map, keyword) :: Enumerable.t()
-  def stream(%__MODULE__{} = pipeline, inputs, options \\ []) do
+  def stream(pipeline, inputs, options \\ []) do
     Stream.resource(fn -> open(pipeline, inputs, options) end, &next/1, &close/1)
   end
 
@@ -206,9 +208,24 @@ defmodule DSPex.Pipeline do
     end
   end
 
+  defp checked(pipeline, inputs, options) do
+    with :ok <- Check.all(pipeline: pipeline, fields: inputs, options: options),
+         {:ok, options} <- Keyword.validate(options, @run_options),
+         :ok <- Check.all(timeout: options[:timeout] || :infinity, instance: options[:instance]),
+         :ok <- Check.all(on_progress: options[:on_progress]) do
+      :ok
+    else
+      {:error, %Error{} = error} ->
+        {:error, error}
+
+      {:error, [name | _more]} ->
+        text = "unknown option #{name} of the run; known are #{Enum.join(@run_options, ", ")}"
+        {:error, Error.argument(text)}
+    end
+  end
+
   defp settings(pipeline, options, more) do
-    options = Keyword.validate!(options, [:timeout, :on_progress, instance: @facade])
-    instance = options[:instance]
+    instance = Keyword.get(options, :instance, @facade)
 
     call = fn program, inputs, call_options ->
       DSPex.Caller.call(program, inputs, [{:instance, instance} | call_options])
@@ -229,7 +246,7 @@ defmodule DSPex.Pipeline do
   end
 
   defp open(pipeline, inputs, options) do
-    with {:ok, fields} <- fields(pipeline, inputs) do
+    with :ok <- checked(pipeline, inputs, options), {:ok, fields} <- fields(pipeline, inputs) do
       instance = Keyword.get(options, :instance, @facade)
 
       stream = fn program, inputs, call_options, emit ->

@@ -20,6 +20,7 @@ defmodule DSPex.Pool do
   alias DSPex.Pool.LmFile
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
+  alias DSPex.Pool.Watch
   alias DSPex.Telemetry
   alias DSPex.Wire.Limits
   alias DSPex.Worker
@@ -81,6 +82,7 @@ defmodule DSPex.Pool do
       start_workers(row.workers, row.config, missing)
       metadata = %{instance: row.config.instance, pool: pool}
       Telemetry.execute([:dspex, :pool, :resize], %{from: map_size(owned), to: count}, metadata)
+      Watch.changed(table)
       send(row.queue, :changed)
       :ok
     end
@@ -93,28 +95,30 @@ defmodule DSPex.Pool do
   @spec restart(:ets.table(), atom, timeout) :: :ok | {:error, Error.t()}
   def restart(table, pool, timeout) do
     with {:ok, _row} <- found(table, pool) do
-      deadline = if timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout
+      deadline = Watch.deadline(timeout)
 
       Enum.reduce_while(workers(table, pool), :ok, fn {index, pid, row}, :ok ->
         Worker.restart(pid)
-        if replaced?(table, pool, index, row, deadline), do: {:cont, :ok}, else: {:halt, late(pool, index)}
+
+        case Watch.until(table, deadline, fn -> replaced(table, pool, index, {pid, row.generation}) end) do
+          :ok -> {:cont, :ok}
+          _late_or_gone -> {:halt, late(pool, index)}
+        end
       end)
     end
   end
 
-  defp replaced?(table, pool, index, old, deadline) do
+  # An owner that crashed meanwhile has a successor, which counts its processes anew; a pool that shrank has none.
+  defp replaced(table, pool, index, {owner, generation}) do
     case :ets.lookup(table, {:worker, pool, index}) do
-      [{_key, _pid, %{state: :ready, generation: generation}}] when generation > old.generation ->
-        true
-
-      _not_yet ->
-        if deadline != :infinity and System.monotonic_time(:millisecond) > deadline do
-          false
-        else
-          Process.sleep(5)
-          replaced?(table, pool, index, old, deadline)
-        end
+      [{_key, ^owner, %{state: :ready, generation: newer}}] when newer > generation -> :ok
+      [{_key, other, %{state: :ready}}] when other != owner -> :ok
+      rows -> if rows == [] and beyond?(table, pool, index), do: :ok, else: :again
     end
+  end
+
+  defp beyond?(table, pool, index) do
+    with {:ok, %{slots: slots}} <- fetch(table, pool), do: index > Slots.size(slots), else: (:error -> true)
   end
 
   defp late(pool, index), do: {:error, Error.new(:timeout, "worker #{index} of pool #{pool} is not ready again yet")}

@@ -214,6 +214,8 @@ defmodule DSPex.Session do
     ]
 
     with :ok <- check(method, options),
+         :ok <- Check.all(pool: session.pool),
+         :ok <- Check.meta(tenant: session.tenant, idempotency_key: options[:idempotency_key]),
          {:ok, table} <- Instance.table(session.instance),
          {:ok, exchange} <- Exchange.new(table, method, params, request),
          {{:ok, result}, exchange} <- Exchange.call(exchange) do

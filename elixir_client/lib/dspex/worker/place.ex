@@ -5,6 +5,7 @@ defmodule DSPex.Worker.Place do
 
   alias DSPex.Pool.Queue
   alias DSPex.Pool.Slots
+  alias DSPex.Pool.Watch
 
   @doc "Whether another owner that lives has the place, and does not leave it."
   def taken?(config) do
@@ -37,6 +38,7 @@ defmodule DSPex.Worker.Place do
 
     Slots.put_state(config.slots, config.index, state)
     :ets.insert(config.table, [{row_key(config), self(), row}, {owner_key(config), self(), data.generation}])
+    Watch.changed(config.table)
     data
   end
 
@@ -74,6 +76,7 @@ defmodule DSPex.Worker.Place do
     Slots.put_state(config.slots, config.index, :absent)
     :ets.match_delete(config.table, {row_key(config), self(), :_})
     :ets.match_delete(config.table, {owner_key(config), self(), :_})
+    Watch.changed(config.table)
     send(config.queue, :changed)
   rescue
     # The table ends with the instance, the queue's name with the pool.
