@@ -12,7 +12,7 @@ from typing import Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.store.location import prepare_file
-from python_bridge.wire.told import decode_told, encode_told
+from python_bridge.wire.told import decode_told
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -66,9 +66,9 @@ class History:
 
     # -- executions -------------------------------------------------------------------------------------------
 
-    def add(self, execution_id: str, program: str, success: bool, body: dict[str, Any]) -> None:
-        """Keep an execution; `body` is what `get` gives."""
-        row = (program, success, time.time(), encode_told(body))
+    def add(self, execution_id: str, program: str, success: bool, body: bytes) -> None:
+        """Keep an execution; `body` is the JSON that `get` gives."""
+        row = (program, success, time.time(), body)
         with self._lock:
             self._pending[execution_id] = row
             if len(self._pending) > _MAX_PENDING:
@@ -87,14 +87,14 @@ class History:
         self._wake.set()
         await future
 
-    def get(self, execution_id: str) -> dict[str, Any] | None:
-        """Return an execution, ``None`` when there is none or it is too long ago."""
+    def get(self, execution_id: str) -> bytes | None:
+        """Return an execution's JSON, ``None`` when there is none or it is too long ago."""
         with self._lock:
             row = self._pending.get(execution_id) or self._writing.get(execution_id)
         if row is not None:
-            return decode_told(row[3])
+            return row[3]
         found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
-        return decode_told(found[0][0]) if found else None
+        return found[0][0] if found else None
 
     def recent(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest executions, the newest first."""
@@ -122,12 +122,11 @@ class History:
             row = self._connection.execute("SELECT cancelled FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return bool(row and row[0])
 
-    def finish_job(self, job_id: str, status: str, body: dict[str, Any] | None, error: str | None = None) -> None:
-        """End a job with its results."""
-        packed = None if body is None else encode_told(body)
+    def finish_job(self, job_id: str, status: str, body: bytes | None, error: str | None = None) -> None:
+        """End a job with the JSON of its results."""
         with self._database, self._connection:
             self._connection.execute(
-                "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, packed, error, job_id)
+                "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, body, error, job_id)
             )
 
     def job(self, job_id: str) -> dict[str, Any] | None:
@@ -136,10 +135,10 @@ class History:
         names = ("status", "total", "done", "failed", "error")
         return {"batch_id": job_id, **dict(zip(names, rows[0], strict=True))} if rows else None
 
-    def job_results(self, job_id: str) -> dict[str, Any] | None:
-        """Return the results of a job that has ended."""
+    def job_results(self, job_id: str) -> bytes | None:
+        """Return the JSON of the results of a job that has ended."""
         rows = self._query("SELECT body FROM jobs WHERE id = ?", (job_id,))
-        return decode_told(rows[0][0]) if rows and rows[0][0] is not None else None
+        return rows[0][0] if rows else None
 
     def cancel_job(self, job_id: str) -> bool:
         """Ask a job to stop; return whether it was running."""
@@ -151,7 +150,7 @@ class History:
 
     # -- idempotency ------------------------------------------------------------------------------------------
 
-    def claim(self, key: str, request: bytes) -> dict[str, Any] | None:
+    def claim(self, key: str, request: bytes) -> bytes | None:
         """Take an idempotency key; return the kept answer when the same request was answered under it.
 
         Raises:
@@ -170,16 +169,15 @@ class History:
             raise BridgeError("conflict", "this idempotency key came with another request before", retryable=False)
         if body is None:
             raise BridgeError("conflict", "the first request with this idempotency key still runs", retry_after=1.0)
-        return decode_told(body)
+        return body
 
-    def answer(self, key: str, body: dict[str, Any] | None) -> None:
+    def answer(self, key: str, body: bytes | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""
         with self._database, self._connection:
             if body is None:
                 self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
-                packed = encode_told(body)
-                self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (packed, key))
+                self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (body, key))
 
     # -- the file ---------------------------------------------------------------------------------------------
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from fastapi import Request
+import orjson
+from pydantic import BaseModel
+from starlette.types import Receive
 
 from python_bridge.errors import BridgeError
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
@@ -15,9 +18,11 @@ from python_bridge.services.executor.model import ExecutionResult
 from python_bridge.store.history import History
 from python_bridge.transports.http import schemas
 from python_bridge.transports.http.catalogue import Catalogue
+from python_bridge.transports.http.disconnects import unless_gone
 from python_bridge.transports.http.settings import HttpSettings
+from python_bridge.wire.told import encode_told
 
-_DISCONNECT_POLL_S = 0.05
+PREFIX = "/api/v1/dspy"
 
 
 class Api:
@@ -67,22 +72,54 @@ class Api:
         finally:
             self.running -= 1
 
-    async def execute(self, asked: schemas.ExecuteRequest, request: Request, **options: Any) -> dict[str, Any]:
-        """Run once; the client that goes away cancels."""
+    async def once(
+        self, key: str | None, caller: bytes, what: str, asked: BaseModel, run: Callable[[], Awaitable[bytes]]
+    ) -> tuple[bytes, bool]:
+        """Answer a request that comes again under its idempotency key with the answer of the first.
+
+        Args:
+            caller: whose keys these are.
+            what: where the request came to.
+
+        Returns the body, and whether it is that of an earlier request.
+
+        Raises:
+            BridgeError: `conflict`; what `run` raises.
+        """
+        if key is None:
+            return await run(), False
+        owned = f"{hashlib.sha256(caller).hexdigest()}:{key}"
+        digest = hashlib.sha256(f"{what}\n".encode() + encode_told(asked.model_dump())).digest()
+        if (kept := self.history.claim(owned, digest)) is not None:
+            return kept, True
+        answer: bytes | None = None
+        try:
+            answer = await run()
+            return answer, False
+        finally:
+            self.history.answer(owned, answer)
+
+    async def execute(
+        self, asked: schemas.ExecuteRequest, request_id: str | None, receive: Receive | None, **options: Any
+    ) -> bytes:
+        """Run once; return the body of the answer.
+
+        Args:
+            request_id: the id that the client gave.
+            receive: the request's: the client that goes away stops the work.
+        """
         self.check_program(asked.program_id)
         async with self.place():
-            work = asyncio.ensure_future(
-                self.executor.aexecute(
-                    model_id=asked.program_id,
-                    inputs=asked.inputs,
-                    mode=asked.mode,
-                    timeout=self.seconds(asked.timeout),
-                    session_id=asked.session_id,
-                    client_request_id=request.state.given_request_id,
-                    **options,
-                )
+            work = self.executor.aexecute(
+                model_id=asked.program_id,
+                inputs=asked.inputs,
+                mode=asked.mode,
+                timeout=self.seconds(asked.timeout),
+                session_id=asked.session_id,
+                client_request_id=request_id,
+                **options,
             )
-            shown = self.told(await _unless_gone(work, request))
+            shown = self.told(await (work if receive is None else unless_gone(work, receive)))
             if self.settings.durable:
                 await self.history.written()
             return shown
@@ -91,14 +128,19 @@ class Api:
         """Return how long an execution may take."""
         return self.settings.timeout if asked is None else min(asked, self.settings.timeout)
 
-    def told(self, result: ExecutionResult) -> dict[str, Any]:
+    def told(self, result: ExecutionResult) -> bytes:
         """Return a result as the API shows it, and keep it."""
-        shown = {"execution_id": result.metadata.get("execution_id") or secrets.token_hex(8), **result.to_dict()}
-        self.history.add(shown["execution_id"], result.program_name, result.success, shown)
+        execution_id = result.metadata.get("execution_id") or secrets.token_hex(8)
+        shown = encode_told({"execution_id": execution_id, **result.to_dict()})
+        self.history.add(execution_id, result.program_name, result.success, shown)
         return shown
 
-    async def batch(self, asked: schemas.BatchRequest, job: str | None = None) -> dict[str, Any]:
-        """Run a batch; progress goes to the job's row."""
+    async def batch(self, asked: schemas.BatchRequest) -> bytes:
+        """Run a batch; return the body of the answer."""
+        return (await self._batch(asked, None))[0]
+
+    async def _batch(self, asked: schemas.BatchRequest, job: str | None) -> tuple[bytes, bool]:
+        """Run a batch; progress goes to the job's row. Return the body, and whether it was stopped."""
         cancel = threading.Event()
         failed = 0
 
@@ -117,15 +159,16 @@ class Api:
                 progress=progress,
                 cancel=cancel,
             )
-        shown = [self.told(result) for result in results]
         successful = sum(result.success for result in results)
-        return {
+        shown = {
             "batch_id": job or secrets.token_hex(8),
-            "total": len(shown),
+            "total": len(results),
             "successful": successful,
-            "failed": len(shown) - successful,
-            "results": shown,
+            "failed": len(results) - successful,
+            "results": [orjson.Fragment(self.told(result)) for result in results],
         }
+        stopped = any(result.metadata.get("error_kind") == "cancelled" for result in results)
+        return orjson.dumps(shown), stopped
 
     def check_batch(self, asked: schemas.BatchRequest) -> None:
         """
@@ -136,37 +179,21 @@ class Api:
         if len(asked.inputs_list) > self.settings.max_batch:
             raise BridgeError("limit_exceeded", f"a batch has at most {self.settings.max_batch} items (max_batch)")
 
-    async def start_job(self, asked: schemas.BatchRequest) -> dict[str, Any]:
+    async def start_job(self, asked: schemas.BatchRequest) -> bytes:
         """Run a batch behind the request's back."""
         job = secrets.token_hex(8)
         self.history.start_job(job, len(asked.inputs_list))
         self.jobs[job] = asyncio.create_task(self._run_job(job, asked))
         self.jobs[job].add_done_callback(lambda _task: self.jobs.pop(job, None))
-        return self.history.job(job) or {}
+        return encode_told(self.history.job(job) or {})
 
     async def _run_job(self, job: str, asked: schemas.BatchRequest) -> None:
         try:
-            body = await self.batch(asked, job)
+            body, stopped = await self._batch(asked, job)
         except BaseException as error:
             self.history.finish_job(job, "failed", None, str(error) or type(error).__name__)
             raise
-        stopped = any(entry["metadata"].get("error_kind") == "cancelled" for entry in body["results"])
         self.history.finish_job(job, "cancelled" if stopped else "finished", body)
 
 
-async def _unless_gone(work: "asyncio.Future[ExecutionResult]", request: Request) -> ExecutionResult:
-    """Wait for the work; when the client goes away first, stop it."""
-    try:
-        while True:
-            done, _ = await asyncio.wait({work}, timeout=_DISCONNECT_POLL_S)
-            if done:
-                return work.result()
-            if await request.is_disconnected():
-                raise BridgeError("cancelled", "the client went away; the work was stopped")
-    finally:
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
-
-
-__all__ = ["Api"]
+__all__ = ["PREFIX", "Api"]

@@ -17,6 +17,7 @@ from python_bridge.store.history import History
 from python_bridge.transports.http import problems
 from python_bridge.transports.http.api import Api
 from python_bridge.transports.http.catalogue import Catalogue
+from python_bridge.transports.http.direct import Direct
 from python_bridge.transports.http.guard import Guard
 from python_bridge.transports.http.routes import health_of, routes
 from python_bridge.transports.http.settings import HttpSettings
@@ -69,6 +70,7 @@ def create_app(api: Api) -> FastAPI:
     problems.install(app)
     app.include_router(routes(api))
     _add_plain_routes(app, api)
+    app.add_middleware(Direct, api=api)
     if api.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

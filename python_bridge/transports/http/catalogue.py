@@ -1,6 +1,7 @@
 """The programs that can be executed by id: JSON files of a folder, seen again when they change."""
 
 import json
+import os
 import re
 import stat
 from pathlib import Path
@@ -24,6 +25,7 @@ class Catalogue:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._root = str(folder)
         self._read: LRUCache[str, tuple[tuple[int, int, int], dict[str, Any]]] = LRUCache(_MAX_KEPT)
 
     def ids(self) -> list[str]:
@@ -38,13 +40,13 @@ class Catalogue:
         Raises:
             BridgeError: `program_error` when its file cannot be read as a JSON object.
         """
-        path = self._folder / f"{program_id}.json"
+        path = f"{self._root}/{program_id}.json"
         if not _ID.fullmatch(program_id) or (mark := _mark(path)) is None:
             return None
         kept = self._read.get(program_id)
         if kept is not None and kept[0] == mark:
             return kept[1]
-        program = self._parse(path, program_id)
+        program = self._parse(Path(path), program_id)
         self._read[program_id] = mark, program
         # What has no name of its own is known by its id, in results, statistics and runs.
         return program if program.get("name") else {**program, "name": program_id}
@@ -61,10 +63,10 @@ class Catalogue:
         return program if program.get("name") else {**program, "name": program_id}
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _mark(path: str) -> tuple[int, int, int] | None:
     """What tells that a file has changed; ``None`` where there is no file."""
     try:
-        seen = path.stat()
+        seen = os.stat(path)
     except (OSError, ValueError):
         return None
     return (seen.st_mtime_ns, seen.st_size, seen.st_ino) if stat.S_ISREG(seen.st_mode) else None

@@ -1,7 +1,6 @@
 """The routes of `/api/v1/dspy`."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from python_bridge import __version__
 from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.transports.http import schemas
-from python_bridge.transports.http.api import Api
+from python_bridge.transports.http.api import PREFIX, Api
 from python_bridge.transports.http.bodies import JsonRoute, answer, dump
 from python_bridge.transports.http.catalogue import view
 
@@ -24,30 +23,21 @@ AsJob = Annotated[bool, Query(alias="async", description="run it as a job: 202, 
 
 def routes(api: Api) -> APIRouter:
     """Return the routes of `/api/v1/dspy`."""
-    router = APIRouter(prefix="/api/v1/dspy", route_class=JsonRoute)
+    router = APIRouter(prefix=PREFIX, route_class=JsonRoute)
 
-    async def once(key: str | None, body: Any, request: Request, run: Any, status: int = 200) -> Response:
-        """Answer a repeated request with the answer of the first."""
-        if key is None:
-            return answer(await run(), status)
-        caller = hashlib.sha256(request.headers.get("authorization", "").encode()).hexdigest()
-        digest = hashlib.sha256(f"{request.url.path} {status}\n{dump(body.model_dump())}".encode()).digest()
-        kept = api.history.claim(f"{caller}:{key}", digest)
-        if kept is not None:
-            return answer(kept, status, {"Idempotent-Replayed": "true"})
-        made: dict[str, Any] | None = None
-        try:
-            made = await run()
-        finally:
-            api.history.answer(f"{caller}:{key}", made)
-        return answer(made, status)
+    async def once(key: str | None, asked: Any, request: Request, run: Any, status: int = 200) -> Response:
+        caller = request.headers.get("authorization", "").encode("latin-1")
+        body, replayed = await api.once(key, caller, f"{request.url.path} {status}", asked, run)
+        headers = {"Idempotent-Replayed": "true"} if replayed else {}
+        return Response(body, status, headers, media_type="application/json")
 
     @router.post("/execute", response_model=schemas.ExecutionResponse)
     async def execute(
         asked: schemas.ExecuteRequest, request: Request, idempotency_key: IdempotencyKey = None
     ) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Run a program once. Its failure is a result: 200 with `success: false`."""
-        return await once(idempotency_key, asked, request, lambda: api.execute(asked, request))
+        given = request.state.given_request_id
+        return await once(idempotency_key, asked, request, lambda: api.execute(asked, given, request.receive))
 
     @router.post(
         "/execute/batch", response_model=schemas.BatchResponse, responses={202: {"model": schemas.JobResponse}}
@@ -75,7 +65,7 @@ def routes(api: Api) -> APIRouter:
     @router.get("/batch/{batch_id}/results", response_model=schemas.BatchResponse)
     async def job_results(batch_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give the results of a job that has ended."""
-        return answer(_found(api.history.job_results(batch_id), f"no result of a job {batch_id[:80]!r}"))
+        return _as_kept(api.history.job_results(batch_id), f"no result of a job {batch_id[:80]!r}")
 
     @router.post("/batch/{batch_id}/cancel", response_model=schemas.JobResponse)
     async def cancel(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
@@ -91,7 +81,7 @@ def routes(api: Api) -> APIRouter:
     @router.get("/execution/{execution_id}", response_model=schemas.ExecutionResponse)
     async def execution(execution_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give an execution of the history."""
-        return answer(_found(api.history.get(execution_id), f"no execution {execution_id[:80]!r}"))
+        return _as_kept(api.history.get(execution_id), f"no execution {execution_id[:80]!r}")
 
     @router.get("/executions", response_model=schemas.ExecutionsResponse)
     async def executions() -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -130,10 +120,17 @@ def _found(value: dict[str, Any] | None, what: str) -> dict[str, Any]:
     return value
 
 
+def _as_kept(body: bytes | None, what: str) -> Response:
+    if body is None:
+        raise BridgeError("not_found", f"there is {what}")
+    return Response(body, media_type="application/json")
+
+
 async def _events(api: Api, asked: schemas.ExecuteRequest, request: Request) -> AsyncGenerator[dict[str, str], None]:
     """Give the events of one execution as server-sent events; closing the generator stops the work."""
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_MAX_EVENTS)
-    work = asyncio.ensure_future(api.execute(asked, request, emit=queue.put, use_cache=False))
+    given = request.state.given_request_id
+    work = asyncio.ensure_future(api.execute(asked, given, None, emit=queue.put, use_cache=False))
     work.add_done_callback(lambda _work: asyncio.ensure_future(queue.put(None)))
     number = 0
     try:
@@ -146,9 +143,9 @@ async def _events(api: Api, asked: schemas.ExecuteRequest, request: Request) -> 
         await asyncio.wait({work})
 
 
-def _last(work: "asyncio.Future[dict[str, Any]]") -> dict[str, str]:
+def _last(work: "asyncio.Future[bytes]") -> dict[str, str]:
     if (failure := work.exception()) is None:
-        return {"event": "result", "data": dump(work.result())}
+        return {"event": "result", "data": work.result().decode()}
     error = to_bridge_error(failure, "execute/stream") if isinstance(failure, Exception) else None
     return {"event": "error", "data": dump(error.to_object() if error else {"message": "the work was stopped"})}
 

@@ -78,7 +78,7 @@ def test_what_a_durable_server_has_answered_is_found_after_it_is_killed(tmp_path
         process.wait(30)
     history = History(tmp_path / "state" / "history.db")
     try:
-        assert history.get(answered["execution_id"]) == answered
+        assert json.loads(history.get(answered["execution_id"]) or b"") == answered
     finally:
         history.close()
 
