@@ -64,6 +64,20 @@ defmodule DSPex.TestingTest do
     assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
   end
 
+  test "answers that raise, and those that are no answers, fail the call and tell where" do
+    for {answers, text} <- [
+          {fn %{"question" => _question} -> raise "no idea" end, "testing_test.exs:"},
+          {fn %{"other" => _other} -> %{answer: "x"} end, "FunctionClauseError"},
+          {fn _inputs -> throw(:away) end, "(throw) :away"},
+          {fn _inputs -> :nothing end, "Enumerable not implemented for :nothing"}
+        ] do
+      instance = start(__MODULE__.Raising, answers)
+      assert {:error, %Error{reason: :program_error, message: message}} = ask(instance, "?")
+      assert message =~ text
+      stop_supervised!(instance)
+    end
+  end
+
   test "what was called and was not is said" do
     instance = start(__MODULE__.Message, %{answer: "x"})
     assert {:ok, _prediction} = ask(instance, "Why?")

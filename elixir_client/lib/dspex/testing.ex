@@ -21,7 +21,8 @@ defmodule DSPex.Testing do
     * a function of the inputs (a map with text keys), or of the inputs and the program (its JSON as a map), that gives a
       map of outputs, a `DSPex.Error`, or `:crash`: then the worker is lost in mid-call
 
-  The function runs in a process of its own for each call; the cancellation of the call kills it.
+  The function runs in a process of its own for each call; the cancellation of the call kills it. One that raises gives the
+  call a `:program_error` with what was raised and where.
   """
 
   alias DSPex.Testing.Worker

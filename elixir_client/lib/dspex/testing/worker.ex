@@ -72,7 +72,7 @@ defmodule DSPex.Testing.Worker do
 
     send(state.owner, {__MODULE__, :called, call})
     %{link: link, answer: answer} = state
-    put_in(state.calls[id], spawn(fn -> respond(link, id, call, answer.(call.inputs, call.program)) end))
+    put_in(state.calls[id], spawn(fn -> answer(link, id, call, answer) end))
   end
 
   defp handle({:request, id, "module.call", _params}, state) do
@@ -101,6 +101,15 @@ defmodule DSPex.Testing.Worker do
   end
 
   defp handle(_message, state), do: state
+
+  defp answer(link, id, call, answer) do
+    respond(link, id, call, answer.(call.inputs, call.program))
+  catch
+    kind, reason ->
+      where = __STACKTRACE__ |> Enum.take(1) |> Exception.format_stacktrace() |> String.trim()
+      text = "the answers of the test failed at #{where}: #{Exception.format_banner(kind, reason, __STACKTRACE__)}"
+      error(link, id, Error.new(:program_error, text))
+  end
 
   defp respond(link, _id, _call, :crash), do: Memory.hang_up(link, "the process ended with signal 9")
   defp respond(link, id, _call, %Error{} = error), do: error(link, id, error)
