@@ -17,7 +17,10 @@ import orjson
 
 _HEAD = struct.Struct(">II")
 _SEGMENT_BYTES = 8 * 1024 * 1024
-_MAX_RECORD = 4 * 1024 * 1024
+_SEGMENTS = 8  # at least, of a full journal: it shrinks by whole ones
+_MAX_ASIDE = 8
+MAX_RECORD = 4 * 1024 * 1024
+"""Bytes of one record."""
 _SUFFIX = ".journal"
 _POSITION = "position.json"
 _LOCK = "lock"
@@ -44,12 +47,17 @@ class Journal:
         self.dropped = 0
         self.quarantined = 0
         self._max_bytes = max_bytes
+        self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._append_lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._held = _lock(folder)
-        self._segment, self._offset = self._read_position()
-        numbers = self._numbers()
-        self._bytes = sum(path.stat().st_size for path in folder.glob(f"*{_SUFFIX}"))
+        try:
+            numbers = self._numbers()
+            self._segment, self._offset = self._read_position(numbers)
+            self._bytes = sum(path.stat().st_size for path in folder.glob(f"*{_SUFFIX}"))
+        except OSError:
+            self._held.close()
+            raise
         # Never after what another process wrote last: its end may be torn.
         self._writing = max([*numbers, self._segment - 1]) + 1
         self._file: IO[bytes] | None = None
@@ -62,25 +70,37 @@ class Journal:
         """Take one record; return whether there was room for it. It survives the death of the process."""
         record = _HEAD.pack(len(body), zlib.crc32(body)) + body
         with self._append_lock:
-            if self._bytes + len(record) > self._max_bytes or len(body) > _MAX_RECORD:
+            if self._bytes + len(record) > self._max_bytes or len(body) > MAX_RECORD:
                 self.dropped += 1
                 return False
-            try:
-                self._target().write(record)
-            except OSError:
+            if not self._write(record):
                 self.dropped += 1
-                self._end_segment()  # a part of the record may be there: nothing may follow it
                 return False
             self._bytes += len(record)
             self._written += len(record)
             return True
 
+    def _write(self, record: bytes) -> bool:
+        """Write a record whole or, on a disk that fails, not at all."""
+        file = None
+        try:
+            file = self._target()
+            if file.write(record) == len(record):  # a disk that fills up takes a part, and raises nothing
+                return True
+        except OSError:
+            pass
+        try:
+            if file is not None:
+                os.ftruncate(file.fileno(), self._written)
+        except OSError:
+            self._end_segment()  # a part of the record is there: nothing may follow it
+        return False
+
     def _target(self) -> IO[bytes]:
-        if self._file is None or self._written >= _SEGMENT_BYTES:
+        if self._file is None or self._written >= self._segment_bytes:
             self._end_segment()
             path = self._path(self._writing)
             self._file = open(path, "ab", buffering=0, opener=_private)  # noqa: SIM115 - open until its end
-            self._written = 0
         return self._file
 
     def _end_segment(self) -> None:
@@ -88,6 +108,13 @@ class Journal:
             self._file.close()
             self._file = None
             self._writing += 1
+            self._written = 0
+
+    @property
+    def end(self) -> tuple[int, int]:
+        """The position behind everything that was appended so far."""
+        with self._append_lock:
+            return self._writing, self._written
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -105,22 +132,36 @@ class Journal:
                 continue
             found, offset, whole = _read_records(file, offset, limit - len(bodies))
             bodies.extend(found)
-            if len(bodies) >= limit or segment >= self._writing:
+            if len(bodies) >= limit or (segment >= self._writing and not self._end_damaged(segment, offset)):
                 break
             if not whole:
                 self._put_aside(segment)
             segment, offset = segment + 1, 0
         return bodies, (segment, offset)
 
+    def _end_damaged(self, segment: int, offset: int) -> bool:
+        """End the segment that is written if what was written whole cannot be read; return whether it has ended."""
+        with self._append_lock:
+            if segment == self._writing and offset < self._written:
+                file = self._open(segment)
+                if file is None or not _read_records(file, offset, 1)[0]:
+                    self._end_segment()
+            return segment < self._writing
+
     def done(self, position: tuple[int, int]) -> None:
         """Remember that everything before `position` was dealt with; segments behind it go."""
-        self._segment, self._offset = position
-        temporary = self.folder / f"{_POSITION}.new"
-        temporary.write_bytes(orjson.dumps({"segment": position[0], "offset": position[1]}))
-        temporary.replace(self.folder / _POSITION)
+        with self._append_lock:
+            if position == (self._writing, self._written) and self._written * _SEGMENTS >= self._segment_bytes:
+                self._end_segment()  # so that its bytes are free for others
+                position = self._writing, 0
         for number in self._numbers():
             if number < position[0]:
                 self._forget(number)
+        self._segment, self._offset = position  # last: who waits for it finds the room that this has made
+        temporary = self.folder / f"{_POSITION}.new"
+        with contextlib.suppress(OSError):  # on a full disk; after a restart some come twice, which does no harm
+            temporary.write_bytes(orjson.dumps({"segment": position[0], "offset": position[1]}))
+            temporary.replace(self.folder / _POSITION)
 
     def _forget(self, number: int) -> None:
         path = self._path(number)
@@ -135,8 +176,13 @@ class Journal:
 
     @property
     def waiting_bytes(self) -> int:
-        """What lies on disk."""
-        return self._bytes
+        """What was not dealt with."""
+        return max(0, self._bytes - self._offset)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Everything before it was dealt with."""
+        return self._segment, self._offset
 
     @property
     def is_empty(self) -> bool:
@@ -154,13 +200,12 @@ class Journal:
 
     def remove(self) -> None:
         """Close, and take the folder away if nothing is left in it but what was put aside."""
-        empty = self.is_empty
-        self.close()
-        if empty and not self.quarantined:
-            for path in self.folder.iterdir():
-                path.unlink(missing_ok=True)
+        if self.is_empty and not self.quarantined:  # while it is locked: nobody else has begun to write here
             with contextlib.suppress(OSError):
+                for path in self.folder.iterdir():
+                    path.unlink(missing_ok=True)
                 self.folder.rmdir()
+        self.close()
 
     def _open(self, segment: int) -> IO[bytes] | None:
         if self._reading is not None and self._reading[0] == segment:
@@ -177,6 +222,8 @@ class Journal:
     def _put_aside(self, segment: int) -> None:
         self.quarantined += 1
         path = self._path(segment)
+        if len(list(self.folder.glob("*.damaged"))) >= _MAX_ASIDE:
+            return
         with contextlib.suppress(OSError):
             os.link(path, path.with_suffix(".damaged"))
 
@@ -186,12 +233,17 @@ class Journal:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}{_SUFFIX}"
 
-    def _read_position(self) -> tuple[int, int]:
+    def _read_position(self, numbers: list[int]) -> tuple[int, int]:
+        first = min(numbers, default=1)
         try:
             value = orjson.loads((self.folder / _POSITION).read_bytes())
-            return int(value["segment"]), int(value["offset"])
+            segment, offset = int(value["segment"]), int(value["offset"])
         except (OSError, ValueError, KeyError, TypeError):
-            return 1, 0  # twice is better than never
+            return first, 0  # twice is better than never
+        if segment in numbers:
+            size = self._path(segment).stat().st_size
+            return segment, offset if 0 <= offset <= size else 0
+        return (segment, 0) if segment == max(numbers, default=segment - 1) + 1 > 0 else (first, 0)
 
 
 def _read_records(file: IO[bytes], offset: int, limit: int) -> tuple[list[bytes], int, bool]:
@@ -203,7 +255,7 @@ def _read_records(file: IO[bytes], offset: int, limit: int) -> tuple[list[bytes]
         if len(head) < _HEAD.size:
             return bodies, offset, not head
         length, checksum = _HEAD.unpack(head)
-        body = file.read(length) if length <= _MAX_RECORD else b""
+        body = file.read(length) if length <= MAX_RECORD else b""
         if len(body) < length or zlib.crc32(body) != checksum:
             return bodies, offset, False
         bodies.append(body)
@@ -219,10 +271,12 @@ def _lock(folder: Path) -> IO[bytes]:
     file = open(folder / _LOCK, "wb", opener=_private)  # noqa: SIM115 - the lock lasts as long as it is open
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file.fileno()).st_nlink:
+            raise FileNotFoundError(f"{folder} was removed meanwhile")
     except OSError:
         file.close()
         raise
     return file
 
 
-__all__ = ["Journal"]
+__all__ = ["MAX_RECORD", "Journal"]

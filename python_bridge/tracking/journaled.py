@@ -4,30 +4,50 @@ import contextlib
 import logging
 import os
 import random
+import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
+from python_bridge.tracking.bodies import body_of
 from python_bridge.tracking.journal import Journal
 
+_PASSWORD = re.compile(r"//[^/@\s]*@")
 logger = logging.getLogger("python_bridge.tracking")
 _MAX_WAIT_S = 60.0
+_ATTEMPTS = 10
+_DOWN_SHARE = 0.2
+_LAST_S = 0.5  # to let go of the journal
 
 
 class Exporter(Protocol):
-    """Takes batches of executions to where they are looked at. Used by one thread."""
+    """Takes batches of executions to where they are looked at. Used by one thread.
+
+    An error of the kinds of `DATA_ERRORS`, `Refused` among them, is taken for one of the events themselves.
+    """
 
     def export(self, events: Sequence[dict[str, Any]]) -> None:
         """Export all of `events`; a batch that failed comes again, so the same event twice must do no harm."""
         ...
 
     def close(self) -> None: ...
+
+
+class Refused(Exception):
+    """The tracker works, and does not take what it was given."""
+
+
+# What executions of another version, or of odd contents, make of an exporter.
+DATA_ERRORS = (Refused, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+_MAX_REFUSALS = 8
+_REFUSED_FILE = "refused.jsonl"
+_REFUSED_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +87,12 @@ class JournaledTracker:
         """
         self._options = options
         self._make_exporter = make_exporter
-        self._journal = Journal(options.folder / f"{os.getpid()}-{secrets.token_hex(4)}", options.max_bytes)
+        self._journal = _new_journal(options)
         self._wake = threading.Event()
         self._idle = threading.Condition()
         self._closing = False
-        self._recorded = self._settled = self._exported = self._failures = self._unreadable = 0
+        self._recorded = self._exported = self._failures = self._unreadable = self._refused = 0
+        self._failing = 0  # attempts in a row
         self._error: str | None = None
         self._allowance, self._filled = options.steps_a_second, time.monotonic()
         self._thread = threading.Thread(target=self._drain, name="dspex-tracking", daemon=True)
@@ -92,12 +113,7 @@ class JournaledTracker:
         if self._options.sampling < 1 and random.random() >= self._options.sampling:
             return
         self._recorded += 1
-        try:
-            body = orjson.dumps(event, default=_told, option=orjson.OPT_NON_STR_KEYS)
-        except (TypeError, ValueError, RecursionError):
-            self._journal.dropped += 1
-            return
-        self._journal.append(body)
+        self._journal.append(body_of(event))
 
     def stats(self) -> dict[str, Any]:
         """Return counts."""
@@ -105,7 +121,7 @@ class JournaledTracker:
             "recorded": self._recorded,
             "exported": self._exported,
             "dropped": self._journal.dropped,
-            "quarantined": self._journal.quarantined + self._unreadable,
+            "quarantined": self._journal.quarantined + self._unreadable + self._refused,
             "waiting_bytes": self._journal.waiting_bytes,
             "export_failures": self._failures,
             "last_error": self._error,
@@ -114,9 +130,10 @@ class JournaledTracker:
     def flush(self, timeout: float) -> bool:
         """Wait until everything is exported."""
         end = time.monotonic() + timeout
+        target = self._journal.end
         self._wake.set()  # once: a tracker that is down is not asked more often because somebody waits for it
         with self._idle:
-            while self._settled + self._journal.dropped < self._recorded:
+            while self._journal.position < target:
                 left = end - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return False
@@ -124,19 +141,21 @@ class JournaledTracker:
         return True
 
     def close(self) -> None:
-        """Export what can be exported within `close_s`; the rest waits on disk."""
+        """Export what can be exported within `close_s`, a fraction of it when the tracker is down; the rest waits on
+        disk."""
         if self._closing:
             return
-        self.flush(self._options.close_s)
+        end = time.monotonic() + self._options.close_s * (_DOWN_SHARE if self._failing else 1.0)
+        self.flush(end - time.monotonic())
         self._closing = True
         self._wake.set()
-        self._thread.join(self._options.close_s)
+        self._thread.join(max(0.0, end - time.monotonic()) + _LAST_S)
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
         exporter: Exporter | None = None
-        failures = 0
+        suspect = False
         orphans = _orphans(self._options, self._journal.folder)
         while True:
             journal = orphans[0] if orphans else self._journal
@@ -144,20 +163,18 @@ class JournaledTracker:
                 batch, position = journal.read(self._options.batch)
                 if batch:
                     exporter = exporter or self._make_exporter()
-                    events = self._read(batch)
-                    exporter.export(events)
-                    self._exported += len(events)
-                journal.done(position) if batch else None
-                failures = 0
+                    self._export(exporter, self._read(batch), suspect)
+                if position != journal.position:
+                    journal.done(position)
+                self._failing, suspect = 0, False
             except Exception as error:  # whatever the tracker's library or server does, executions go on
-                failures += 1
                 self._note(error)
-                exporter = _closed(exporter)
-                wait = min(_MAX_WAIT_S, self._options.retry_s * 2.0 ** min(failures - 1, 16))
+                exporter, suspect = _closed(exporter), isinstance(error, DATA_ERRORS)
+                wait = min(_MAX_WAIT_S, self._options.retry_s * 2.0 ** min(self._failing - 1, 16))
                 if self._pause(wait * random.uniform(0.5, 1.0)):
                     break
                 continue
-            self._note_done(0 if orphans else len(batch))
+            self._note_done()
             if not batch and orphans:
                 orphans.pop(0).remove()
             elif not batch and self._pause(0.5):
@@ -167,12 +184,43 @@ class JournaledTracker:
             left.close()
         self._journal.remove()
 
+    def _export(self, exporter: Exporter, events: list[dict[str, Any]], suspect: bool) -> None:
+        """Export a batch; after one that was refused, each of it alone, and put aside what is refused again."""
+        if not suspect:
+            exporter.export(events)
+            self._exported += len(events)
+            return
+        refused: list[tuple[dict[str, Any], Exception]] = []
+        for event in events:
+            try:
+                exporter.export([event])
+            except DATA_ERRORS as error:
+                refused.append((event, error))
+        if refused and len(refused) == len(events) and self._failing < _MAX_REFUSALS:
+            raise refused[0][1]  # no other one shows that it is they, and not the tracker
+        for event, error in refused:
+            self._put_aside(event, error)
+        self._exported += len(events) - len(refused)
+
+    def _put_aside(self, event: dict[str, Any], error: Exception) -> None:
+        self._refused += 1
+        path = self._options.folder / _REFUSED_FILE
+        logger.warning("the tracker does not take execution %s (kept in %s): %s", event.get("id"), path, told(error))
+        with contextlib.suppress(OSError):
+            if not path.exists() or path.stat().st_size < _REFUSED_BYTES:
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+                    file.write(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE))
+
     def _read(self, batch: Sequence[bytes]) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
         for body in batch:
             try:
-                events.append(orjson.loads(body))
+                event = orjson.loads(body)
             except orjson.JSONDecodeError:
+                event = None
+            if isinstance(event, dict):
+                events.append(cast("dict[str, Any]", event))
+            else:
                 self._unreadable += 1
         return events
 
@@ -184,7 +232,8 @@ class JournaledTracker:
 
     def _note(self, error: Exception) -> None:
         self._failures += 1
-        self._error = f"{type(error).__name__}: {error}"[:300]
+        self._failing += 1
+        self._error = told(error)
         if self._failures in (1, 10, 100) or self._failures % 1000 == 0:
             logger.warning(
                 "tracking failed (%d times so far); executions wait in %s: %s",
@@ -193,10 +242,17 @@ class JournaledTracker:
                 self._error,
             )
 
-    def _note_done(self, count: int) -> None:
+    def _note_done(self) -> None:
         with self._idle:
-            self._settled += count
             self._idle.notify_all()
+
+
+def _new_journal(options: TrackingOptions) -> Journal:
+    """Return a journal of this process's own. One that starts at the same time may take an empty folder for left."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            return Journal(options.folder / f"{os.getpid()}-{secrets.token_hex(4)}", options.max_bytes)
+    return Journal(options.folder / f"{os.getpid()}-{secrets.token_hex(4)}", options.max_bytes)
 
 
 def _orphans(options: TrackingOptions, own: Path) -> list[Journal]:
@@ -214,10 +270,9 @@ def _closed(exporter: Exporter | None) -> None:
             exporter.close()
 
 
-def _told(value: Any) -> Any:
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return repr(value)[:500]
+def told(error: Exception) -> str:
+    """Return an error in one short text, without the passwords of addresses."""
+    return _PASSWORD.sub("//***@", f"{type(error).__name__}: {error}")[:300]
 
 
-__all__ = ["Exporter", "JournaledTracker", "TrackingOptions"]
+__all__ = ["DATA_ERRORS", "Exporter", "JournaledTracker", "Refused", "TrackingOptions", "told"]
