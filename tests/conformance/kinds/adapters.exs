@@ -128,6 +128,8 @@ defmodule DSPex.Conformance.Adapters do
   defp untagged_pairs(%DSPex.Ordered{pairs: pairs}, types),
     do: Enum.map(pairs, fn {k, v} -> {k, untagged(v, types)} end)
 
+  @scalars Map.new([:datetime, :date, :time, :timedelta, :decimal, :uuid], &{Atom.to_string(&1), &1})
+
   # Tagged JSON to the values that the adapters take.
   defp untagged(%DSPex.Ordered{pairs: [{"$type", tag} | _rest]} = value, types), do: tag(tag, value, types)
   defp untagged(%DSPex.Ordered{} = value, types), do: {untagged_pairs(value, types)}
@@ -150,10 +152,8 @@ defmodule DSPex.Conformance.Adapters do
     do: {if(kind == "tuple", do: :tuple, else: :set), untagged(value["value"], types)}
 
   defp tag("bytes", value, _types), do: {:bytes, value["value"]}
-  defp tag("datetime", value, _types), do: {:datetime, value["value"]}
-  defp tag("date", value, _types), do: {:date, value["value"]}
-  defp tag("decimal", value, _types), do: {:decimal, value["value"]}
-  defp tag("uuid", value, _types), do: {:uuid, value["value"]}
+
+  defp tag(kind, value, _types) when is_map_key(@scalars, kind), do: {@scalars[kind], value["value"]}
   defp tag("float", value, _types), do: %{"nan" => :nan, "inf" => :infinity, "-inf" => :neg_infinity}[value["value"]]
   defp tag("history", value, types), do: {:dspy, "History", [{"messages", untagged(value["messages"], types)}]}
   defp tag("image", value, _types), do: {:dspy, "Image", [{"url", value["url"]}]}
