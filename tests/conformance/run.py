@@ -42,6 +42,14 @@ def formats(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
             yield case, guarded(check_format, case, built)
 
 
+def metrics(corpus: dict[str, Any]) -> Iterator[tuple[Case, str | None]]:
+    """Run the cases of a corpus of metrics."""
+    from metric_cases import check_metric
+
+    for case in corpus["cases"]:
+        yield case, guarded(lambda case, _context: check_metric(case), case, None)
+
+
 def read(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Return the corpus of a file; anything else ends the command with status 2."""
     try:
@@ -53,7 +61,7 @@ def read(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
     return corpus
 
 
-RUNNERS = {"signatures": signatures, "formats": formats}
+RUNNERS = {"signatures": signatures, "formats": formats, "metrics": metrics}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = list(RUNNERS[options.corpus](read(options.file, parser)))
     failures = [(case, problem) for case, problem in results if problem is not None]
     for case, problem in failures[: options.show]:
-        print(f"{case['id']}: {case.get('signature')!r}\n    {problem}")
+        print(f"{case['id']}: {case.get('signature', case.get('fn'))!r}\n    {problem}")
     print(f"{len(results) - len(failures)} passed, {len(failures)} failed")
     return 1 if failures else 0
 

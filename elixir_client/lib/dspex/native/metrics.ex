@@ -23,7 +23,8 @@ defmodule DSPex.Native.Metrics do
   @spec exact_match(String.t(), [String.t()]) :: boolean
   def exact_match(prediction, answers) do
     normal = normalize(prediction)
-    Enum.any?(answers!(answers), &(normalize(&1) == normal))
+    # As in DSPy, an answer that is no text is an error, wherever it stands.
+    answers |> answers!() |> Enum.map(&normalize/1) |> Enum.member?(normal)
   end
 
   @doc """
@@ -89,9 +90,17 @@ defmodule DSPex.Native.Metrics do
   """
   @spec answer_passage_match(fields, fields) :: boolean
   def answer_passage_match(example, prediction) do
-    answers = example["answer"] |> references!() |> Enum.map(&Text.tokens(normalize(&1)))
-    Enum.any?(passages!(prediction["context"]), &passage_has?(Text.tokens(normalize(&1)), answers))
+    answers = references!(example["answer"])
+
+    case passages!(prediction["context"]) do
+      [] -> false
+      passages -> in_passage?(passages, Enum.map(answers, &normal_tokens/1))
+    end
   end
+
+  defp in_passage?(passages, answers), do: Enum.any?(passages, &(&1 |> normal_tokens() |> passage_has?(answers)))
+
+  defp normal_tokens(text), do: text |> normalize() |> Text.tokens()
 
   @doc """
   The score of `dspy.Evaluate` in percent, to two places: `nil` stands for an example that failed, `true` is 1.
@@ -209,7 +218,7 @@ defmodule DSPex.Native.Metrics do
   defp round_half_even(value) do
     {numerator, denominator} = Float.ratio(value * 1.0)
     {whole, rest} = {Integer.floor_div(numerator * 100, denominator), Integer.mod(numerator * 100, denominator)}
-    up? = 2 * rest > denominator or (2 * rest == denominator and rem(whole, 2) == 1)
+    up? = 2 * rest > denominator or (2 * rest == denominator and Integer.mod(whole, 2) == 1)
     if(up?, do: whole + 1, else: whole) / 100
   end
 end

@@ -19,7 +19,9 @@ defmodule DSPex.Native.Text do
 
   # SpecialCasing.txt, Final_Sigma: after a cased letter, not before one; case-ignorable characters between are skipped.
   @final_sigma ~r/([\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}][\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*)Σ(?![\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{b7}\x{2018}\x{2019}\x{2024}\x{2027}]*[\p{L&}\x{aa}\x{ba}\x{1c90}-\x{1cbf}\x{2160}-\x{217f}\x{24b6}-\x{24e9}])/u
-  @articles ~r/\b(a|an|the)\b/u
+  # What `\b` stands beside: letters and digits, which marks are not.
+  @part "(?![#{newer["mark"]}#{newer["spacing"]}])[\\w#{newer["word"]}]"
+  @articles Regex.compile!("(?<!#{@part})(a|an|the)(?!#{@part})", "u")
   @punctuation ~c'!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~'
   @token Regex.compile!("[\\p{L}\\p{N}\\p{M}#{newer["word"]}]+|[^\\p{Z}\\p{C}]|[#{newer["sign"]}]", "u")
   @mark Regex.compile!("[\\p{Mn}#{newer["mark"]}]", "u")
