@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.store.location import prepare_file
+from python_bridge.store.owners import Owners
 from python_bridge.wire.told import decode_told
+
+logger = logging.getLogger("python_bridge.history")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS executions (
@@ -21,12 +25,16 @@ CREATE TABLE IF NOT EXISTS executions (
 );
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, status TEXT NOT NULL, total INTEGER NOT NULL, done INTEGER NOT NULL, failed INTEGER NOT NULL,
-    cancelled INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL, error TEXT, body BLOB
+    cancelled INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL, error TEXT, body BLOB, owner TEXT
 );
 CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, request BLOB NOT NULL, at REAL NOT NULL, body BLOB
+    key TEXT PRIMARY KEY, request BLOB NOT NULL, at REAL NOT NULL, body BLOB, owner TEXT
 );
 """
+_STATE = "SELECT status, total, done, failed, error, owner FROM jobs WHERE id = ?"
+_LOST = "UPDATE jobs SET status = 'failed', error = ? WHERE id = ? AND status = 'running' AND owner IS ?"
+_CLAIM = "INSERT OR IGNORE INTO answers (key, request, at, owner) VALUES (?, ?, ?, ?)"
+_CLAIMED = "SELECT request, body, owner FROM answers WHERE key = ?"
 _FLUSH_S = 0.05
 _LOCKED_S = 5.0
 _MAX_PENDING = 10_000
@@ -61,6 +69,7 @@ class History:
         self._written = 0
         self.dropped = 0
         self._connection = self._open()
+        self._owners = Owners(path)
         self._thread = threading.Thread(target=self._run, name="dspex-history", daemon=True)
         self._thread.start()
 
@@ -106,34 +115,43 @@ class History:
 
     def start_job(self, job_id: str, total: int) -> None:
         """Begin a job."""
-        with self._database, self._connection:
-            self._connection.execute(
-                "INSERT INTO jobs (id, status, total, done, failed, at) VALUES (?, 'running', ?, 0, 0, ?)",
-                (job_id, total, time.time()),
+        with self._using() as connection:
+            connection.execute(
+                "INSERT INTO jobs (id, status, total, done, failed, at, owner) VALUES (?, 'running', ?, 0, 0, ?, ?)",
+                (job_id, total, time.time(), self._owners.me),
             )
-            self._connection.execute(
+            connection.execute(
                 "DELETE FROM jobs WHERE id NOT IN (SELECT id FROM jobs ORDER BY at DESC LIMIT ?)", (_JOBS,)
             )
 
     def update_job(self, job_id: str, done: int, failed: int) -> bool:
         """Note progress; return whether the job was asked to stop."""
-        with self._database, self._connection:
-            self._connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
-            row = self._connection.execute("SELECT cancelled FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return bool(row and row[0])
+        with self._using() as connection:
+            connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
+        return self.is_cancelled(job_id)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Return whether a job was asked to stop."""
+        rows = self._query("SELECT cancelled FROM jobs WHERE id = ?", (job_id,))
+        return bool(rows and rows[0][0])
 
     def finish_job(self, job_id: str, status: str, body: bytes | None, error: str | None = None) -> None:
         """End a job with the JSON of its results."""
-        with self._database, self._connection:
-            self._connection.execute(
+        with self._using() as connection:
+            connection.execute(
                 "UPDATE jobs SET status = ?, body = ?, error = ? WHERE id = ?", (status, body, error, job_id)
             )
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's state."""
-        rows = self._query("SELECT status, total, done, failed, error FROM jobs WHERE id = ?", (job_id,))
+        """Return a job's state. One whose process has ended has failed."""
+        rows = self._query(_STATE, (job_id,))
+        if rows and rows[0][0] == "running" and not self._owners.lives(rows[0][5]):
+            with self._using() as connection:
+                text = f"the server that ran it ended when {rows[0][2]} of {rows[0][1]} items were done; start it again"
+                connection.execute(_LOST, (text, job_id, rows[0][5]))
+            rows = self._query(_STATE, (job_id,))
         names = ("status", "total", "done", "failed", "error")
-        return {"batch_id": job_id, **dict(zip(names, rows[0], strict=True))} if rows else None
+        return {"batch_id": job_id, **dict(zip(names, rows[0][:5], strict=True))} if rows else None
 
     def job_results(self, job_id: str) -> bytes | None:
         """Return the JSON of the results of a job that has ended."""
@@ -142,10 +160,8 @@ class History:
 
     def cancel_job(self, job_id: str) -> bool:
         """Ask a job to stop; return whether it was running."""
-        with self._database, self._connection:
-            changed = self._connection.execute(
-                "UPDATE jobs SET cancelled = 1 WHERE id = ? AND status = 'running'", (job_id,)
-            )
+        with self._using() as connection:
+            changed = connection.execute("UPDATE jobs SET cancelled = 1 WHERE id = ? AND status = 'running'", (job_id,))
         return changed.rowcount > 0
 
     # -- idempotency ------------------------------------------------------------------------------------------
@@ -157,14 +173,16 @@ class History:
             BridgeError: `conflict` when the key came with another request, or its first one still runs.
         """
         now = time.time()
-        with self._database, self._connection:
-            self._connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
-            inserted = self._connection.execute(
-                "INSERT OR IGNORE INTO answers (key, request, at) VALUES (?, ?, ?)", (key, request, now)
-            )
-            if inserted.rowcount:
+        row = (key, request, now, self._owners.me)
+        with self._using() as connection:
+            connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
+            if connection.execute(_CLAIM, row).rowcount:
                 return None
-            kept, body = self._connection.execute("SELECT request, body FROM answers WHERE key = ?", (key,)).fetchone()
+            kept, body, owner = connection.execute(_CLAIMED, (key,)).fetchone()
+            if body is None and not self._owners.lives(owner):  # nobody will answer any more
+                connection.execute("DELETE FROM answers WHERE key = ?", (key,))
+                connection.execute(_CLAIM, row)
+                return None
         if bytes(kept) != request:
             raise BridgeError("conflict", "this idempotency key came with another request before", retryable=False)
         if body is None:
@@ -173,11 +191,11 @@ class History:
 
     def answer(self, key: str, body: bytes | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""
-        with self._database, self._connection:
+        with self._using() as connection:
             if body is None:
-                self._connection.execute("DELETE FROM answers WHERE key = ?", (key,))
+                connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
-                self._connection.execute("UPDATE answers SET body = ? WHERE key = ?", (body, key))
+                connection.execute("UPDATE answers SET body = ? WHERE key = ?", (body, key))
 
     # -- the file ---------------------------------------------------------------------------------------------
 
@@ -201,14 +219,15 @@ class History:
         if not rows or self._closed:
             return
         try:
-            with self._connection:
-                self._connection.executemany(
+            with self._using() as connection:
+                connection.executemany(
                     "INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES (?, ?, ?, ?, ?)",
                     [(key, *row) for key, row in rows.items()],
                 )
                 self._trim(len(rows))
-        except sqlite3.Error:
+        except BridgeError as error:
             self.dropped += len(rows)
+            logger.warning("%d executions are lost to the history: %s", len(rows), error.message)
 
     def close(self) -> None:
         """Write what is pending, and close the file."""
@@ -216,6 +235,7 @@ class History:
         with self._database:
             self._closed = True
             self._connection.close()
+            self._owners.close()
         self._wake.set()
         self._thread.join(1.0)
 
@@ -235,8 +255,32 @@ class History:
             self.flush()
 
     def _query(self, text: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._using() as connection:
+            return connection.execute(text, values).fetchall()
+
+    @contextlib.contextmanager
+    def _using(self) -> Generator[sqlite3.Connection]:
+        """Give the connection for one transaction.
+
+        Raises:
+            BridgeError: `unavailable` when the file cannot be read or written now. A damaged one is put aside.
+        """
         with self._database:
-            return self._connection.execute(text, values).fetchall()
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.Error as error:
+                if not self._closed and _is_damage(error):
+                    self._renew()
+                raise BridgeError("unavailable", f"the history cannot be used: {error}", retry_after=1.0) from None
+
+    def _renew(self) -> None:
+        logger.error("the history %s is damaged; it is put aside, and a new one begun", self._path)
+        self._connection.close()
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:  # otherwise another process has done it
+                self._put_aside()
+        self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
         for attempt in (1, 2):
@@ -246,9 +290,11 @@ class History:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.executescript(_TABLES)
-            except sqlite3.DatabaseError as error:
+                _add_owners(connection)
+                self._inode = self._path.stat().st_ino
+            except (sqlite3.DatabaseError, OSError) as error:
                 connection.close()
-                if attempt == 2 or "not a database" not in str(error):
+                if attempt == 2 or not _is_damage(error):
                     raise BridgeError("unavailable", f"the history {self._path} cannot be used: {error}") from None
                 self._put_aside()
             else:
@@ -260,6 +306,18 @@ class History:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(OSError):
                 self._path.with_name(self._path.name + suffix).unlink()
+
+
+def _is_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _add_owners(connection: sqlite3.Connection) -> None:
+    """Files of before had none; what was at work in them is so no more."""
+    for table in ("jobs", "answers"):
+        if not connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'owner'", (table,)).fetchone():
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was quicker
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN owner TEXT")
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

@@ -36,7 +36,7 @@ def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | Non
         BridgeError: `unavailable` when dspy is missing or the state folder cannot be written.
     """
     catalogue = Catalogue(Path(settings.programs))
-    history = History(Path(settings.state) / "history.db", settings.history)
+    history = History(history_path(settings), settings.history)
     executor = DSPyPipelineExecutor(
         cache_enabled=settings.cache,
         mlflow_tracking=settings.mlflow,
@@ -46,6 +46,11 @@ def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | Non
         settings=worker,
     )
     return Api(settings, catalogue, executor, history)
+
+
+def history_path(settings: HttpSettings) -> Path:
+    """Return the file of executions, jobs and kept answers."""
+    return Path(settings.state) / "history.db"
 
 
 def create_app(api: Api) -> FastAPI:
@@ -104,4 +109,4 @@ def _add_plain_routes(app: FastAPI, api: Api) -> None:
         return Response(api.executor.prometheus({"http_running": api.running}), media_type=CONTENT_TYPE)
 
 
-__all__ = ["create_app", "make_api"]
+__all__ = ["create_app", "history_path", "make_api"]

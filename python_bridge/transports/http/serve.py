@@ -12,7 +12,8 @@ from types import FrameType
 import uvicorn
 
 from python_bridge.settings import Settings, SettingsError
-from python_bridge.transports.http.app import create_app, make_api
+from python_bridge.store.location import prepare_file
+from python_bridge.transports.http.app import create_app, history_path, make_api
 from python_bridge.transports.http.settings import HttpSettings
 
 _GRACE_S = 10
@@ -27,7 +28,9 @@ def serve(settings: HttpSettings, worker: Settings) -> int:
 
     Raises:
         SettingsError: the address cannot be listened on.
+        BridgeError: `unavailable` when the state folder cannot be written.
     """
+    prepare_file(history_path(settings))  # told here: processes that are made later would only die of it
     listener = _bind(settings)
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host

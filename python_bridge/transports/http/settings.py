@@ -1,6 +1,7 @@
 """Settings of `python-bridge serve`: what is given, over the environment, over defaults."""
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,8 @@ _VARIABLES = {
     "state": "DSPEX_HTTP_STATE",
     "token_hashes": "API_TOKEN_HASHES",
 }
+
+_LONGEST_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,7 @@ def load_http_settings(
     values.update({name: value for name, value in (given or {}).items() if value is not None})
     settings = replace(HttpSettings(), **values)
     if secret := environ.get("SECRET_KEY"):
-        if not is_unicode(secret):
-            raise SettingsError("SECRET_KEY must be UTF-8 text; make another one")
-        settings = replace(settings, token_hashes=(*settings.token_hashes, hash_token(secret)))
+        settings = replace(settings, token_hashes=(*settings.token_hashes, hash_token(_secret(secret))))
     if not settings.state:
         base = environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         settings = replace(settings, state=str(Path(base) / "dspex" / "http"))
@@ -101,7 +102,21 @@ def _read(name: str, text: str, variable: str) -> Any:
             return int(text)
         except ValueError:
             raise SettingsError(f"{variable} is {text!r}; it must be a whole number") from None
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if name == "token_hashes" else text
+    if name != "token_hashes":
+        return text
+    hashes = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if not hashes:  # nobody who set it wants an API that is open to all
+        raise SettingsError(f"{variable} holds no hash; `python-bridge token` makes a token and its hash")
+    return hashes
+
+
+def _secret(text: str) -> str:
+    """Return the token without white space around it, which no header carries."""
+    if not is_unicode(text):
+        raise SettingsError("SECRET_KEY must be UTF-8 text; make another one")
+    if not (token := text.strip()):
+        raise SettingsError("SECRET_KEY is nothing but white space; set a token, or nothing")
+    return token
 
 
 def _check(settings: HttpSettings) -> None:
@@ -110,6 +125,10 @@ def _check(settings: HttpSettings) -> None:
     for name in ("workers", "history", "max_body_bytes", "max_concurrency", "burst", "max_batch"):
         if getattr(settings, name) < 1:
             raise SettingsError(f"{name} is {getattr(settings, name)}; it must be at least 1")
+    if not 0 < settings.timeout <= _LONGEST_S:
+        raise SettingsError(f"timeout is {settings.timeout}; it must be above 0 and at most {_LONGEST_S} seconds")
+    if not 0 <= settings.rate < math.inf:
+        raise SettingsError(f"rate is {settings.rate}; it must be a number of requests a second, 0 for no limit")
     for value in settings.token_hashes:
         if len(value) != 64 or not set(value) <= set("0123456789abcdef"):
             raise SettingsError(

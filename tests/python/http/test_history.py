@@ -1,6 +1,10 @@
 """The history of executions on its own."""
 
+import contextlib
 import datetime
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +84,103 @@ def test_half_a_surrogate_pair_does_not_keep_an_execution_out(tmp_path: Path) ->
         assert decode_told(history.get("e") or b"") == {"outputs": {"text": "a\ufffdb"}}
     finally:
         history.close()
+
+
+@pytest.mark.req("RT-1", "EX-6", "NFR2.1.2")
+def test_a_job_whose_process_was_killed_has_failed_and_its_key_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    begin = (
+        "import os, pathlib, sys\n"
+        "from python_bridge.store.history import History\n"
+        "history = History(pathlib.Path(sys.argv[1]))\n"
+        "history.start_job('j', 3)\n"
+        "history.update_job('j', 1, 0)\n"
+        "history.claim('k', b'1')\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", begin, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        history = History(path)
+        assert (history.job("j") or {})["status"] == "running"
+        with pytest.raises(BridgeError, match="still runs"):
+            history.claim("k", b"1")
+        process.kill()
+        process.wait(30)
+        job = history.job("j") or {}
+        assert (job["status"], job["done"]) == ("failed", 1)
+        assert "ended when 1 of 3 items were done" in job["error"]
+        assert history.claim("k", b"1") is None
+        history.close()
+    History(path).close()
+    assert [file.name for file in tmp_path.glob("*.lock")] == []
+
+
+@pytest.mark.req("RT-1", "BC2")
+def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "h.db")) as old:
+        old.execute(
+            "CREATE TABLE jobs (id TEXT PRIMARY KEY, status TEXT NOT NULL, total INTEGER NOT NULL, done INTEGER NOT"
+            " NULL, failed INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0, at REAL NOT NULL, error TEXT,"
+            " body BLOB)"
+        )
+        old.execute("INSERT INTO jobs VALUES ('j', 'running', 1, 0, 0, 0, 1.0, NULL, NULL)")
+        old.commit()
+    history = History(tmp_path / "h.db")
+    assert (history.job("j") or {})["status"] == "failed"
+    history.close()
+
+
+@pytest.mark.req("RT-1", "EX-8", "NFR2.1.2")
+def test_a_database_that_is_damaged_within_is_put_aside_while_the_service_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    history = History(path)
+    for number in range(200):
+        history.add(f"e{number}", "p", True, b"x" * 1000)
+    history.close()
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xff" * (path.stat().st_size - 3 * 4096))
+    history = History(path)
+    with pytest.raises(BridgeError) as caught:
+        assert all(history.get(f"e{number}") for number in range(200))
+    assert (caught.value.kind, caught.value.retryable) == ("unavailable", True)
+    history.start_job("j", 1)
+    history.add("new", "p", True, b"1")
+    history.flush()
+    assert history.get("new") == b"1"
+    assert (tmp_path / "h.db.damaged").exists()
+    history.close()
+
+
+@pytest.mark.req("RT-1", "EX-8")
+def test_a_disk_that_takes_no_more_is_told_and_counted(tmp_path: Path) -> None:
+    fill = """
+import pathlib, resource, sys
+from python_bridge.errors import BridgeError
+from python_bridge.store.history import History
+history = History(pathlib.Path(sys.argv[1]))
+history.add("e", "p", True, b"1")
+history.flush()
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+history.add("large", "p", True, b"x" * 400_000)
+history.flush()
+assert history.dropped == 1
+assert history.get("e") == b"1"
+try:
+    history.claim("k" * 400_000, b"1")
+except BridgeError as error:
+    assert error.kind == "unavailable", error
+    print("told")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+history.add("later", "p", True, b"2")
+history.close()
+"""
+    command = [sys.executable, "-c", fill, str(tmp_path / "h.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr
+    history = History(tmp_path / "h.db")
+    assert (history.get("later"), history.get("large")) == (b"2", None)
+    history.close()

@@ -141,6 +141,16 @@ def test_settings_that_cannot_be_used_end_it_with_status_2(
     assert message in done.stderr
 
 
+@pytest.mark.req("RT-1", "NFR2.2.2")
+def test_a_state_folder_that_cannot_be_written_ends_it_before_it_listens() -> None:
+    command = [sys.executable, "-m", "python_bridge", "serve", "--workers", "2", "--state", "/dev/null/x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "can't be opened for writing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.req("RT-1")
 def test_a_token_is_made_with_its_hash_and_programs_are_listed(tmp_path: Path) -> None:
     (tmp_path / "qa.json").write_text(json.dumps(PROGRAM))
