@@ -11,6 +11,7 @@ from python_bridge.engine.lms.params import check_params
 from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.modules.composite import Child
 from python_bridge.engine.modules.registry import KINDS
+from python_bridge.engine.signatures.fields import keep_fields
 from python_bridge.engine.signatures.members import SignatureFactory
 from python_bridge.engine.state import apply_state
 from python_bridge.engine.tools import make_tool
@@ -54,6 +55,8 @@ class ModuleBuilder:
         built = kind.build(program, _Nested(self, path))
         if name != "knn":  # its demos are the examples to search
             apply_state(built.make(), program)
+        for signature in (built.signature, *(predictor.signature for predictor in built.make().predictors())):
+            keep_fields(signature)
         return built
 
     def build_child(self, program: Mapping[str, Any], path: str) -> BuiltModule:
