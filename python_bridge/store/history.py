@@ -124,11 +124,10 @@ class History:
                 "DELETE FROM jobs WHERE id NOT IN (SELECT id FROM jobs ORDER BY at DESC LIMIT ?)", (_JOBS,)
             )
 
-    def update_job(self, job_id: str, done: int, failed: int) -> bool:
-        """Note progress; return whether the job was asked to stop."""
+    def update_job(self, job_id: str, done: int, failed: int) -> None:
+        """Note progress."""
         with self._using() as connection:
             connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
-        return self.is_cancelled(job_id)
 
     def is_cancelled(self, job_id: str) -> bool:
         """Return whether a job was asked to stop."""

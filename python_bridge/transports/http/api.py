@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import logging
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,8 +14,10 @@ from pydantic import BaseModel
 from starlette.types import Receive
 
 from python_bridge.errors import BridgeError
+from python_bridge.services.executor.batch import Progress
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
 from python_bridge.services.executor.model import ExecutionResult
+from python_bridge.services.faults import to_bridge_error
 from python_bridge.store.history import History
 from python_bridge.transports.http import schemas
 from python_bridge.transports.http.catalogue import Catalogue
@@ -23,6 +26,12 @@ from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.wire.told import encode_told
 
 PREFIX = "/api/v1/dspy"
+_LOOK_S = 0.25
+_STOP_S = 5.0
+_AGAIN_S = 5.0
+_STOPPED = "the server was shut down; what was done until then is kept"
+
+logger = logging.getLogger("python_bridge.http")
 
 
 class Api:
@@ -43,7 +52,7 @@ class Api:
         self.history = history
         self.running = 0
         self.draining = False
-        self.jobs: dict[str, asyncio.Task[None]] = {}
+        self.jobs: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
 
     def check_program(self, program_id: str) -> None:
         """
@@ -55,10 +64,8 @@ class Api:
             text = f"no program {program_id!r} (there are: {known})"
             raise BridgeError("not_found", text, details={"program_id": program_id})
 
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncGenerator[None, None]:
-        """Take a place among the executions.
-
+    def check_place(self) -> None:
+        """
         Raises:
             BridgeError: `overloaded`.
         """
@@ -66,6 +73,15 @@ class Api:
             raise BridgeError("overloaded", "the server is shutting down", retry_after=1.0)
         if self.running >= self.settings.max_concurrency:
             raise BridgeError("overloaded", f"{self.running} executions run already (max_concurrency)", retry_after=1.0)
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncGenerator[None, None]:
+        """Take a place among the executions.
+
+        Raises:
+            BridgeError: `overloaded`.
+        """
+        self.check_place()
         self.running += 1
         try:
             yield
@@ -135,23 +151,16 @@ class Api:
         self.history.add(execution_id, result.program_name, result.success, shown)
         return shown
 
-    async def batch(self, asked: schemas.BatchRequest) -> bytes:
-        """Run a batch; return the body of the answer."""
-        return (await self._batch(asked, None))[0]
+    async def batch(self, asked: schemas.BatchRequest, receive: Receive) -> bytes:
+        """Run a batch; return the body of the answer. The client that goes away stops the work."""
+        results = await unless_gone(self._results(asked, threading.Event()), receive)
+        return self._told_batch(results, secrets.token_hex(8))
 
-    async def _batch(self, asked: schemas.BatchRequest, job: str | None) -> tuple[bytes, bool]:
-        """Run a batch; progress goes to the job's row. Return the body, and whether it was stopped."""
-        cancel = threading.Event()
-        failed = 0
-
-        def progress(done: int, _total: int, result: ExecutionResult) -> None:
-            nonlocal failed
-            failed += not result.success
-            if job is not None and self.history.update_job(job, done, failed):
-                cancel.set()
-
+    async def _results(
+        self, asked: schemas.BatchRequest, cancel: threading.Event, progress: Progress | None = None
+    ) -> list[ExecutionResult]:
         async with self.place():
-            results = await self.executor.aexecute_batch(
+            return await self.executor.aexecute_batch(
                 model_id=asked.program_id,
                 inputs_list=asked.inputs_list,
                 mode=asked.mode,
@@ -159,16 +168,17 @@ class Api:
                 progress=progress,
                 cancel=cancel,
             )
+
+    def _told_batch(self, results: list[ExecutionResult], batch_id: str) -> bytes:
         successful = sum(result.success for result in results)
         shown = {
-            "batch_id": job or secrets.token_hex(8),
+            "batch_id": batch_id,
             "total": len(results),
             "successful": successful,
             "failed": len(results) - successful,
             "results": [orjson.Fragment(self.told(result)) for result in results],
         }
-        stopped = any(result.metadata.get("error_kind") == "cancelled" for result in results)
-        return orjson.dumps(shown), stopped
+        return orjson.dumps(shown)
 
     def check_batch(self, asked: schemas.BatchRequest) -> None:
         """
@@ -181,19 +191,75 @@ class Api:
 
     async def start_job(self, asked: schemas.BatchRequest) -> bytes:
         """Run a batch behind the request's back."""
+        self.check_place()
         job = secrets.token_hex(8)
         self.history.start_job(job, len(asked.inputs_list))
-        self.jobs[job] = asyncio.create_task(self._run_job(job, asked))
-        self.jobs[job].add_done_callback(lambda _task: self.jobs.pop(job, None))
+        cancel = threading.Event()
+        self.jobs[job] = asyncio.create_task(self._run_job(job, asked, cancel)), cancel
+        self.jobs[job][0].add_done_callback(lambda _task: self.jobs.pop(job, None))
         return encode_told(self.history.job(job) or {})
 
-    async def _run_job(self, job: str, asked: schemas.BatchRequest) -> None:
+    def cancel_job(self, job: str) -> None:
+        """Ask a job to stop, in whichever process it runs."""
+        self.history.cancel_job(job)
+        if (mine := self.jobs.get(job)) is not None:
+            mine[1].set()
+
+    async def stop_jobs(self) -> None:
+        """End the jobs of this process; what they have done is kept."""
+        tasks = [task for task, _cancel in self.jobs.values()]
+        for _task, cancel in self.jobs.values():
+            cancel.set()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_S)
+
+    async def _run_job(self, job: str, asked: schemas.BatchRequest, cancel: threading.Event) -> None:
+        progress = _Progress(self.history, job)
+        watch = asyncio.create_task(self._watch(job, cancel))
+        status, body, error = "failed", None, None
         try:
-            body, stopped = await self._batch(asked, job)
-        except BaseException as error:
-            self.history.finish_job(job, "failed", None, str(error) or type(error).__name__)
-            raise
-        self.history.finish_job(job, "cancelled" if stopped else "finished", body)
+            results = await self._results(asked, cancel, progress)
+            body = self._told_batch(results, job)
+            left = any(result.metadata.get("error_kind") == "cancelled" for result in results)
+            stopped = left and cancel.is_set()
+            status = "cancelled" if stopped else "finished"
+            error = _STOPPED if stopped and self.draining else None
+        except Exception as failure:
+            error = to_bridge_error(failure, "a batch").message
+        finally:
+            watch.cancel()
+        await self._finish(job, status, body, error)
+
+    async def _finish(self, job: str, status: str, body: bytes | None, error: str | None) -> None:
+        """Write how a job ended, as soon as it can be written: otherwise it would seem to run for ever."""
+        while True:
+            try:
+                return self.history.finish_job(job, status, body, error)
+            except BridgeError as failure:
+                logger.warning("the end of the job %s cannot be written yet: %s", job, failure.message)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _watch(self, job: str, cancel: threading.Event) -> None:
+        """Stop a job that was asked to, in whichever process; an item at work may take long."""
+        while not cancel.is_set():
+            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(BridgeError):
+                if self.history.is_cancelled(job):
+                    cancel.set()
+
+
+class _Progress:
+    """Writes how far a job is."""
+
+    def __init__(self, history: History, job: str) -> None:
+        self._history = history
+        self._job = job
+        self._failed = 0
+
+    def __call__(self, done: int, _total: int, result: ExecutionResult) -> None:
+        self._failed += not result.success
+        with contextlib.suppress(BridgeError):  # the next one may be written again
+            self._history.update_job(self._job, done, self._failed)
 
 
 __all__ = ["PREFIX", "Api"]

@@ -60,8 +60,7 @@ def create_app(api: Api) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         yield
         api.draining = True
-        for job in list(api.jobs.values()):
-            job.cancel()
+        await api.stop_jobs()
         await api.executor.ashutdown()
         api.history.close()
 

@@ -49,12 +49,13 @@ def routes(api: Api) -> APIRouter:
         api.check_batch(asked)
         if as_job:
             return await once(idempotency_key, asked, request, lambda: api.start_job(asked), 202)
-        return await once(idempotency_key, asked, request, lambda: api.batch(asked))
+        return await once(idempotency_key, asked, request, lambda: api.batch(asked, request.receive))
 
     @router.post("/execute/stream", response_class=EventSourceResponse)
     async def stream(asked: schemas.ExecuteRequest, request: Request) -> EventSourceResponse:  # pyright: ignore[reportUnusedFunction]
         """Run a program once; events are `token`, `status`, … and last `result` (or `error`)."""
         api.check_program(asked.program_id)
+        api.check_place()
         return EventSourceResponse(_events(api, asked, request), ping=15)
 
     @router.get("/batch/{batch_id}", response_model=schemas.JobResponse)
@@ -70,7 +71,7 @@ def routes(api: Api) -> APIRouter:
     @router.post("/batch/{batch_id}/cancel", response_model=schemas.JobResponse)
     async def cancel(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
         """Ask a job to stop; what it has done is kept."""
-        api.history.cancel_job(batch_id)
+        api.cancel_job(batch_id)
         return _found(api.history.job(batch_id), f"no job {batch_id[:80]!r}")
 
     @router.get("/programs", response_model=schemas.ProgramsResponse, response_model_exclude_unset=True)
