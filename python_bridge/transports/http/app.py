@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from python_bridge import __version__
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
@@ -19,10 +19,9 @@ from python_bridge.transports.http.api import Api
 from python_bridge.transports.http.catalogue import Catalogue
 from python_bridge.transports.http.direct import Direct
 from python_bridge.transports.http.guard import Guard
+from python_bridge.transports.http.pages import page
 from python_bridge.transports.http.routes import health_of, routes
 from python_bridge.transports.http.settings import HttpSettings
-
-_CONSOLE = Path(__file__).parents[2] / "console" / "index.html"
 
 
 def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | None = None) -> Api:
@@ -69,30 +68,38 @@ def create_app(api: Api) -> FastAPI:
         version=__version__,
         summary="DSPy programs over HTTP",
         lifespan=lifespan,
+        docs_url=None,  # it would load its scripts from elsewhere
         redoc_url=None,
     )
     problems.install(app)
     app.include_router(routes(api))
     _add_plain_routes(app, api)
     app.add_middleware(Direct, api=api)
+    app.add_middleware(Guard, settings=api.settings)
+    # Before the guard: a browser asks without its token whether it may, and reads refusals too.
     if api.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(api.settings.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id"],
+            expose_headers=["idempotent-replayed", "retry-after", "x-request-id"],
         )
-    app.add_middleware(Guard, settings=api.settings)
     generate = app.openapi
     app.openapi = lambda: problems.describe(generate())
     return app
 
 
 def _add_plain_routes(app: FastAPI, api: Api) -> None:
+    pages = {name: page(name) for name in ("index.html", "docs.html")}
+
     @app.get("/", include_in_schema=False)
-    async def console() -> FileResponse:  # pyright: ignore[reportUnusedFunction]
-        headers = {"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"}
-        return FileResponse(_CONSOLE, media_type="text/html", headers=headers)
+    async def console() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return pages["index.html"]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:  # pyright: ignore[reportUnusedFunction]
+        return pages["docs.html"]
 
     @app.get("/healthz", include_in_schema=False)
     async def alive() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]

@@ -17,6 +17,11 @@ OPEN = frozenset({"/", "/healthz", "/readyz", "/api/v1/dspy/health", "/openapi.j
 """Paths that need no token."""
 
 _ID = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+_LOOPBACK = re.compile(r"(localhost|[a-z0-9.-]+\.localhost|127(\.[0-9]{1,3}){3}|\[::1\])\.?(:[0-9]{1,5})?")
+_STRANGE_HOST = (
+    "without a token the API answers to loopback names only, so that no web page can reach it under a name of its own; "
+    "set SECRET_KEY or API_TOKEN_HASHES"
+)
 _MAX_CLIENTS = 10_000
 
 
@@ -43,15 +48,18 @@ class Guard:
         scope.setdefault("state", {}).update(request_id=request_id, given_request_id=given)
         answer = _naming(send, request_id)
         if (error := self._refusal(scope, headers)) is not None:
-            status = 429 if error.kind == "overloaded" else None
+            status = {"overloaded": 429, "invalid_request": 421}.get(error.kind)
             await problem(error, request_id, status)(scope, receive, answer)
             return
         await self._app(scope, _bounded(receive, self._max_body), answer)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> BridgeError | None:
+        if not self._hashes and not _is_loopback(headers.get(b"host", b"")):
+            return BridgeError("invalid_request", _STRANGE_HOST)
         if scope["path"] not in OPEN and self._hashes and (error := self._unknown(headers)) is not None:
             return error
-        client = headers.get(b"authorization") or str((scope.get("client") or ("",))[0]).encode()
+        address = str((scope.get("client") or ("",))[0]).encode()
+        client = headers.get(b"authorization", b"").partition(b" ")[2].strip() if self._hashes else address
         if scope["path"] not in OPEN and (wait := self._buckets.take(client)) > 0:
             return BridgeError("overloaded", f"too many requests; wait {wait:.2f} s", retry_after=wait)
         length = headers.get(b"content-length", b"0")
@@ -95,6 +103,11 @@ class Buckets:
         if len(self._clients) > _MAX_CLIENTS:
             self._clients.popitem(last=False)
         return 0.0 if allowed else (1 - left) / self._rate
+
+
+def _is_loopback(host: bytes) -> bool:
+    """Whether a Host header names this machine; requests without one are no browser's."""
+    return not host or _LOOPBACK.fullmatch(host.decode("latin-1").lower()) is not None
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
