@@ -78,9 +78,26 @@ def load_programs(folder: Path | None) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise SettingsError(f"--programs-folder {folder}: {error}") from None
     for name, program in found.items():
-        if not isinstance(program, dict):
-            raise SettingsError(f"--programs-folder {folder}: {name}.json holds no program (a map)")
+        if (problem := _problem_of(program)) is not None:
+            raise SettingsError(f"--programs-folder {folder}: {name}.json {problem}")
     return found
+
+
+def _problem_of(program: Any) -> str | None:
+    """Return what hinders a program from being a tool; the rest is found when it is run."""
+    if not isinstance(program, dict):
+        return "holds no program (a map)"
+    signature = program.get("signature")
+    listed = signature.get("fields") if isinstance(signature, dict) else None
+    if isinstance(listed, list):
+        for field in listed:
+            if not (isinstance(field, dict) and isinstance(field.get("name"), str)):
+                return "has a field in its signature that is no map with a name"
+    try:
+        json.dumps(program, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "has a text with lone surrogates, which are no UTF-8"
+    return None
 
 
 def write_ready_file(path: str, port: int) -> None:

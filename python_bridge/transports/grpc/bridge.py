@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import grpc
+
 from python_bridge._proto import bridge_pb2 as pb
 from python_bridge._proto.bridge_pb2_grpc import BridgeServicer
 from python_bridge.errors import BridgeError
@@ -10,7 +12,6 @@ from python_bridge.protocol.messages import Meta
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.transports.direct import Direct
 from python_bridge.transports.exchange import Exchange
-from python_bridge.transports.grpc.access import Gate
 from python_bridge.transports.grpc.frames import FrameTransport
 from python_bridge.transports.grpc.payloads import read_params, write_payload
 from python_bridge.transports.grpc.statuses import abort
@@ -20,10 +21,9 @@ from python_bridge.transports.sockets import SocketPeer, reception_of
 class Bridge(BridgeServicer):
     """Serves gRPC clients with the operations of a dispatcher."""
 
-    def __init__(self, dispatcher: Dispatcher, direct: Direct, gate: Gate) -> None:
+    def __init__(self, dispatcher: Dispatcher, direct: Direct) -> None:
         self._dispatcher = dispatcher
         self._direct = direct
-        self._gate = gate
         self._limits = dispatcher.limits
         self._max_bytes = dispatcher.settings.max_frame_bytes
         self._reception = reception_of(dispatcher)
@@ -48,6 +48,8 @@ class Bridge(BridgeServicer):
                 self._direct.grant(exchange)
             response = self._response(request, await exchange.answer)
             await context.write(pb.StreamResponse(response=response))
+        except grpc.aio.InternalError:
+            return  # the client is gone
         except BridgeError as error:
             await abort(context, error)
         finally:
@@ -55,10 +57,6 @@ class Bridge(BridgeServicer):
                 self._direct.cancel(exchange)
 
     async def Connect(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
-        try:
-            self._gate.check(context.invocation_metadata())
-        except BridgeError as error:
-            await abort(context, error)
         peer = SocketPeer(self._dispatcher, self._reception)
         transport = FrameTransport(peer)
         peer.connection_made(transport)
@@ -68,13 +66,14 @@ class Bridge(BridgeServicer):
         reading.add_done_callback(lambda done: transport.close())
         try:
             await transport.pump_out(context.write)
+        except grpc.aio.InternalError:
+            return  # the client is gone
         finally:
             reading.cancel()
             transport.abort()
             peer.connection_lost(None)
 
     def _ask(self, request: pb.CallRequest, context: Any, *, stream: bool) -> Exchange:
-        self._gate.check(context.invocation_metadata())
         params = read_params(request.params, self._limits, self._max_bytes)
         if "_meta" in params:
             raise BridgeError("invalid_request", "params may not have _meta; the meta of a call is a field of its own")

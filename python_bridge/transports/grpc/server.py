@@ -14,7 +14,7 @@ from python_bridge._proto.bridge_pb2_grpc import add_BridgeServicer_to_server
 from python_bridge.services.dispatch import Dispatcher
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.transports.direct import Direct
-from python_bridge.transports.grpc.access import Gate, TokenCheck, credentials
+from python_bridge.transports.grpc.access import Gate, Gated, TokenCheck, credentials
 from python_bridge.transports.grpc.bridge import Bridge
 from python_bridge.transports.sockets import occupant, remove_dead
 
@@ -40,7 +40,9 @@ class GrpcServer:
         gate = Gate(settings.token)
         interceptors = [TokenCheck(gate)] if settings.grpc_reflection else []
         self._server = grpc.aio.server(interceptors=interceptors, options=options(settings))
-        add_BridgeServicer_to_server(Bridge(dispatcher, self._direct, gate), self._server)
+        gated: Any = Gated(gate)
+        add_BridgeServicer_to_server(Bridge(dispatcher, self._direct), gated)
+        self._server.add_generic_rpc_handlers((gated,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.grpc_reflection:
             from grpc_reflection.v1alpha import reflection

@@ -9,9 +9,10 @@ from python_bridge.errors import BridgeError
 from python_bridge.wire import json
 
 TRAILER = "dspex-error-bin"
-_MAX_MESSAGE = 1024
-_MAX_DETAILS_BYTES = 3072
-"""Clients take 8 KiB of metadata in all, unless they are told otherwise."""
+MAX_STATUS_BYTES = 2048
+"""Of a status' text as it travels. Clients take 8 KiB of metadata in all, unless they are told otherwise."""
+_MAX_MESSAGE_BYTES = 2048
+_MAX_DETAILS_BYTES = 2560
 
 
 def status_of(error: BridgeError) -> grpc.StatusCode:
@@ -24,7 +25,7 @@ def error_message(error: BridgeError) -> pb.Error:
     told = pb.Error(
         kind=error.kind,
         code=error.spec.code,
-        message=error.message[:_MAX_MESSAGE],
+        message=_cut(error.message, _MAX_MESSAGE_BYTES, 1),
         retryable=error.retryable,
         hint=error.spec.hint,
         need=error.need or "",
@@ -33,6 +34,24 @@ def error_message(error: BridgeError) -> pb.Error:
     if error.details and (details := _details(error.details)) is not None:
         told.details.CopyFrom(details)
     return told
+
+
+def status_text(text: str) -> str:
+    """Return as much of a text as the status of a call can have: all but printable ASCII takes three times its size."""
+    return _cut(text, MAX_STATUS_BYTES, 3)
+
+
+def _cut(text: str, most: int, escaped: int) -> str:
+    if len(text) * 4 * escaped <= most:
+        return text
+    taken = 0
+    for place, character in enumerate(text):
+        taken += (
+            1 if " " <= character <= "~" and character != "%" else len(character.encode(errors="replace")) * escaped
+        )
+        if taken > most:
+            return text[:place]
+    return text
 
 
 def _details(details: dict[str, Any]) -> pb.Payload | None:
@@ -67,8 +86,8 @@ async def abort(context: Any, error: BridgeError) -> NoReturn:
         grpc.aio.AbortError: always.
     """
     trailer = ((TRAILER, error_message(error).SerializeToString()),)
-    await context.abort(status_of(error), error.message[:_MAX_MESSAGE], trailer)
+    await context.abort(status_of(error), status_text(error.message), trailer)
     raise AssertionError("abort returned")
 
 
-__all__ = ["TRAILER", "abort", "error_message", "read_error", "status_of"]
+__all__ = ["MAX_STATUS_BYTES", "TRAILER", "abort", "error_message", "read_error", "status_of", "status_text"]

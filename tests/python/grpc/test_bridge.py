@@ -101,6 +101,23 @@ async def test_errors_are_a_status_with_the_error_in_the_trailer(served: Any) ->
         assert (code, error.kind) == (grpc.StatusCode.FAILED_PRECONDITION, "program_error")
 
 
+@pytest.mark.req("NFR2.2.2")
+@pytest.mark.parametrize("letter", ["x", "%", "\n", "é", "日", "😀"])
+async def test_an_error_of_any_length_in_any_script_reaches_a_client_with_the_limits_of_grpc(
+    served: Any, letter: str
+) -> None:
+    details = {"text": letter * 800}
+    async with served() as worker, grpc.aio.insecure_channel(worker.target) as plain:
+        step = {"raise": "lm_error", "message": letter * 5000, "details": details}
+        code, error = await failure(type(worker.stub)(plain).Call(script(step), metadata=METADATA))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert error.kind == "lm_error"
+        assert error.message
+        assert set(error.message) == {letter}
+        if len(json.dumps(details, ensure_ascii=False).encode()) < 2500:
+            assert error.details == details
+
+
 @pytest.mark.parametrize(
     ("sent", "kind"),
     [
@@ -185,6 +202,17 @@ async def test_without_the_token_nothing_but_health_is_answered(served: Any, met
         assert (await failure(worker.stub.Stream(script(), metadata=metadata).read()))[1].kind == "unauthorized"
         health = health_pb2_grpc.HealthStub(worker.channel)
         assert await health.Check(health_pb2.HealthCheckRequest())
+
+
+@pytest.mark.parametrize("method", ["Call", "Stream", "Connect"])
+async def test_a_stranger_is_refused_before_a_message_of_his_is_taken(served: Any, method: str) -> None:
+    async def silent() -> Any:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with served() as worker:
+        call = worker.channel.stream_unary(f"/dspex.bridge.v1.Bridge/{method}")(silent())
+        assert (await failure(call))[1].kind == "unauthorized"
 
 
 @pytest.mark.req("FR2.1.4")

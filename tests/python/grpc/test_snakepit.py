@@ -15,6 +15,8 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from links import PROGRAM, TokenClient
 
 from python_bridge._proto import snakepit_bridge_pb2 as pb
+from python_bridge.settings import SettingsError
+from python_bridge.worker.snakepit import load_programs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.req("TC1")]
 pooled = snakepit.pooled
@@ -124,6 +126,23 @@ async def test_a_failed_start_says_why_and_does_not_end_with_0(
     assert process.returncode == 2
     assert told in errors.decode()
     assert "Traceback" not in errors.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1]", "holds no program"),
+        ("{", "one"),
+        ('{"signature": {"fields": [{"role": "input"}]}}', "a field in its signature"),
+        ('{"signature": {"fields": ["q"]}}', "a field in its signature"),
+        ('{"signature": {"fields": [{"role": "input", "name": 5}]}}', "a field in its signature"),
+        ('{"signature": "\\ud800 -> a"}', "lone surrogates"),
+    ],
+)
+def test_a_registered_program_that_can_be_no_tool_is_refused_by_name(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(SettingsError, match=told):
+        load_programs(tmp_path)
 
 
 async def test_an_engine_that_cannot_be_loaded_ends_the_worker_with_78(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ async def broken() -> Any:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[Any]:
+async def served(local: dict[str, Any] | None = None) -> AsyncIterator[Any]:
     """The service alone: its own tools work, all others find no worker."""
-    local = {"hello": ("says hello", hello), "broken": ("fails", broken)}
+    local = {"hello": ("says hello", hello), "broken": ("fails", broken), **(local or {})}
     running = await serve_snakepit(0, None, NoWorker(), {}, local, "w1")
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
@@ -148,7 +148,70 @@ def test_a_label_says_nothing_and_a_packed_message_is_refused() -> None:
 
 def test_an_error_whose_details_cannot_be_told_is_told_without_them() -> None:
     error = BridgeError("tool_error", "it failed", details={"what": object()})
-    assert json.loads(error_json(error, "add"))["context"] == {"tool": "add", "retryable": False}
+    context = json.loads(error_json(error, "add"))["context"]
+    assert (context["tool"], context["retryable"], "details" in context) == ("add", False, False)
+
+
+@pytest.mark.req("NFR2.2.2")
+@pytest.mark.parametrize("letter", ["x", "%", "\n", "é", "日", "😀", '"'])
+async def test_an_error_of_a_stream_reaches_a_client_however_long_it_is(letter: str) -> None:
+    async def failing() -> Any:
+        raise BridgeError("lm_error", letter * 20_000, details={"text": letter * 20_000})
+
+    async with served(local={"failing": ("fails", failing)}) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ExecuteStreamingTool(asked("failing")).read()
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    told = json.loads(caught.value.details() or "")
+    assert (told["type"], set(told["message"]), told["context"]["tool"]) == ("lm_error", {letter}, "failing")
+
+
+async def test_names_that_are_long_are_told_again_in_part() -> None:
+    name = "x" * 100_000
+    async with served() as stub:
+        events = stub.StreamTelemetry()
+        await events.initial_metadata()
+        response = await stub.ExecuteTool(pb.ExecuteToolRequest(tool_name=name, metadata={"correlation_id": name}))
+        assert len(response.error_message) < 2_000
+        event = await events.read()
+        assert (len(event.metadata["tool"]), len(event.correlation_id)) == (128, 128)
+        events.cancel()
+
+
+async def test_what_sessions_and_streams_of_telemetry_keep_is_bounded() -> None:
+    async with served() as stub:
+        metadata = {"team": "a" * 100_000}
+        begun = await stub.InitializeSession(pb.InitializeSessionRequest(session_id="s", metadata=metadata))
+        assert (begun.success, "limit of" in begun.error_message) == (False, True)
+        open_ones = [stub.StreamTelemetry() for _ in range(64)]
+        for stream in open_ones:
+            await stream.initial_metadata()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.StreamTelemetry().read()
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for stream in open_ones:
+            stream.cancel()
+
+
+async def test_bytes_that_are_none_are_a_result_all_the_same() -> None:
+    async def nothing() -> Any:
+        return b""
+
+    async with served(local={"nothing": ("gives no bytes", nothing)}) as stub:
+        response = await stub.ExecuteTool(asked("nothing"))
+    assert read_any(response.result, "result") == b""
+
+
+@pytest.mark.parametrize("text", [b"1e400", b"-1e999", b"[1e309]"])
+def test_a_number_beyond_the_range_of_a_float_is_refused_and_does_not_become_infinite(text: bytes) -> None:
+    with pytest.raises(BridgeError, match="beyond the range"):
+        read_any(AnyMessage(value=text), "value")
+
+
+def test_a_sampling_rate_that_is_no_number_changes_nothing() -> None:
+    feed = Feed()
+    feed.control(pb.TelemetryControl(sampling=pb.TelemetrySamplingUpdate(sampling_rate=float("nan"))))
+    assert feed.wants("tool.execution.start")
 
 
 def test_a_feed_is_bounded_sampled_and_switched_off() -> None:

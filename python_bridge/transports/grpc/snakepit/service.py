@@ -18,7 +18,14 @@ from python_bridge.transports.grpc.snakepit.elixir import Elixir, spec_of
 from python_bridge.transports.grpc.snakepit.samples import Samples
 from python_bridge.transports.grpc.snakepit.telemetry import Feed, Telemetry
 from python_bridge.transports.grpc.snakepit.tools import Parameter, Planned, Tool, check, tools_of
-from python_bridge.transports.grpc.snakepit.values import error_json, read_parameters, to_json, write_any
+from python_bridge.transports.grpc.snakepit.values import (
+    error_details,
+    error_json,
+    named,
+    read_parameters,
+    to_json,
+    write_any,
+)
 
 if TYPE_CHECKING:
     from python_bridge.transports.exchange import Exchange
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
 LocalTool = Callable[[], Awaitable[Any]]
 _MAX_SESSIONS = 1024
+_MAX_SESSION_BYTES = 64 * 1024
+_MAX_FEEDS = 64
 _HIDDEN = frozenset({"initialize", "shutdown", "call", "module.call"})
 
 
@@ -77,6 +86,9 @@ class Snakepit(BridgeServiceServicer):
         self, request: pb.InitializeSessionRequest, context: Any
     ) -> pb.InitializeSessionResponse:
         session = request.session_id
+        if (size := request.ByteSize()) > _MAX_SESSION_BYTES:
+            text = f"a session of {size} bytes is above the limit of {_MAX_SESSION_BYTES} bytes"
+            return pb.InitializeSessionResponse(success=False, error_message=text)
         if session not in self._sessions and len(self._sessions) >= _MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         told = pb.GetSessionResponse(session_id=session, metadata=request.metadata, created_at=_now())
@@ -108,6 +120,10 @@ class Snakepit(BridgeServiceServicer):
         return await _of_the_beam(context)
 
     async def StreamTelemetry(self, request_iterator: Any, context: Any) -> None:  # noqa: N802
+        if len(self.telemetry.feeds) >= _MAX_FEEDS:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MAX_FEEDS} streams of telemetry are open already"
+            )
         await context.send_initial_metadata(())
         feed = Feed()
         self.telemetry.feeds.add(feed)
@@ -121,6 +137,8 @@ class Snakepit(BridgeServiceServicer):
         try:
             while True:
                 await context.write(await feed.get())
+        except grpc.aio.InternalError:
+            return  # the client is gone
         finally:
             obeying.cancel()
             self.telemetry.feeds.discard(feed)
@@ -148,10 +166,10 @@ class Snakepit(BridgeServiceServicer):
                 response = _response(result)
                 size = len(response.result.value) + len(response.binary_result)
                 self.telemetry.tell(
-                    "tool.result_size", {"message_size": size}, {"tool": request.tool_name}, correlation
+                    "tool.result_size", {"message_size": size}, {"tool": named(request.tool_name)}, correlation
                 )
         except Exception as exception:
-            error = to_bridge_error(exception, request.tool_name)
+            error = to_bridge_error(exception, named(request.tool_name))
             response = pb.ExecuteToolResponse(success=False, error_message=error_json(error, request.tool_name))
         response.metadata.update({"worker": self._name})
         response.execution_time_ms = int((time.monotonic() - started) * 1000)
@@ -170,9 +188,11 @@ class Snakepit(BridgeServiceServicer):
                 await self._stream(request, context, correlation)
         except grpc.aio.AbortError:
             raise
+        except grpc.aio.InternalError:
+            return  # the client is gone
         except Exception as exception:
-            error = to_bridge_error(exception, request.tool_name)
-            await context.abort(grpc.StatusCode.INTERNAL, error_json(error, request.tool_name))
+            error = to_bridge_error(exception, named(request.tool_name))
+            await context.abort(grpc.StatusCode.INTERNAL, error_details(error, request.tool_name))
 
     async def _stream(self, request: pb.ExecuteToolRequest, context: Any, correlation: str) -> None:
         if request.tool_name in self._local:
@@ -194,7 +214,7 @@ class Snakepit(BridgeServiceServicer):
         """Ask the worker; whoever leaves before the answer is there cancels the work."""
         planned = await self._planned(request, context, stream)
         link = await self._worker()
-        about = {"tool": request.tool_name, "operation": planned.method}
+        about = {"tool": named(request.tool_name), "operation": planned.method}
         with self.telemetry.span("python.call", about, correlation):
             exchange = link.ask(planned.method, planned.params, planned.meta)
             try:
@@ -227,8 +247,8 @@ class Snakepit(BridgeServiceServicer):
     def _told(self, request: pb.ExecuteToolRequest) -> Iterator[str]:
         """Tell of the begin and the end of a tool."""
         self._calls += 1
-        correlation = request.metadata.get("correlation_id") or f"{self._name}-{self._calls}"
-        about = {"tool": request.tool_name}
+        correlation = named(request.metadata.get("correlation_id") or f"{self._name}-{self._calls}")
+        about = {"tool": named(request.tool_name)}
         try:
             with self.telemetry.span("tool.execution", about, correlation):
                 yield correlation
@@ -245,7 +265,7 @@ def _local_tool(name: str, description: str) -> Tool:
 
 
 def _response(result: Any) -> pb.ExecuteToolResponse:
-    if isinstance(result, bytes):
+    if isinstance(result, bytes) and result:  # none at all would look like no result
         return pb.ExecuteToolResponse(success=True, binary_result=result)
     return pb.ExecuteToolResponse(success=True, result=write_any(result))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fnmatch
+import math
 import random
 import time
 from collections import deque
@@ -44,7 +45,8 @@ class Feed:
         if kind == "toggle":
             self.enabled = message.toggle.enabled
         elif kind == "sampling":
-            self.rate = min(max(message.sampling.sampling_rate, 0.0), 1.0)
+            rate = message.sampling.sampling_rate
+            self.rate = 1.0 if math.isnan(rate) else min(max(rate, 0.0), 1.0)
             self.patterns = tuple(message.sampling.event_patterns)
         elif kind == "filter":
             self.allow, self.deny = tuple(message.filter.allow), tuple(message.filter.deny)

@@ -1,6 +1,7 @@
 """Values in Snakepit's messages: JSON text in the `value` of an `Any`, byte strings beside it."""
 
 import json
+import math
 from typing import Any
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -9,6 +10,9 @@ from python_bridge.errors import BridgeError
 
 _LABEL = "type.googleapis.com/google.protobuf.StringValue"
 _TAG = "$type"
+_MAX_NAME = 128
+MAX_DETAILS_BYTES = 6144
+"""Clients take 8 KiB of metadata in all, unless they are told otherwise."""
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
@@ -19,7 +23,7 @@ def read_any(message: AnyMessage, name: str) -> Any:
         BridgeError: `invalid_request`: it is no JSON.
     """
     try:
-        value = json.loads(message.value, parse_constant=_refuse_constant)
+        value = json.loads(message.value, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         text = f"the parameter {name[:80]!r} is no JSON text: {str(error)[:200]}"
         raise BridgeError("invalid_request", text) from None
@@ -33,6 +37,12 @@ def read_any(message: AnyMessage, name: str) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not part of JSON")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(value := float(text)):
+        raise ValueError(f"{text[:40]} is beyond the range of a float")
+    return value
 
 
 def read_parameters(values: Any, binary: Any) -> dict[str, Any]:
@@ -78,23 +88,59 @@ def write_any(value: Any) -> AnyMessage:
     return AnyMessage(type_url=_LABEL, value=to_json(value).encode())
 
 
+def named(name: str) -> str:
+    """Return as much of a name that somebody gave as is told again: in errors, and in events that wait for readers."""
+    return name[:_MAX_NAME]
+
+
 def error_json(error: BridgeError, tool: str) -> str:
     """Return the text that Snakepit maps to its own error."""
-    context: dict[str, Any] = {"tool": tool, "retryable": error.retryable, "hint": error.spec.hint}
+    told = _told(error, tool)
+    try:
+        return to_json(told)
+    except (BridgeError, RecursionError):  # details of a tool may hold anything
+        told["context"].pop("details", None)
+        return to_json(told)
+
+
+def error_details(error: BridgeError, tool: str) -> str:
+    """Return the same in the size that the details of a status may have: without what is too large for that."""
+    told = json.loads(error_json(error, tool))
+    if _travels_in(text := json.dumps(told)) <= MAX_DETAILS_BYTES:
+        return text
+    told["stacktrace"], told["traceback"] = [], ""
+    told["context"].pop("details", None)
+    while _travels_in(text := json.dumps(told)) > MAX_DETAILS_BYTES:
+        told["message"] = told["message"][: len(told["message"]) * 3 // 4]
+    return text
+
+
+def _travels_in(text: str) -> int:
+    """Return the bytes that ASCII text takes in a status."""
+    return len(text) + 2 * text.count("%")
+
+
+def _told(error: BridgeError, tool: str) -> dict[str, Any]:
+    context: dict[str, Any] = {"tool": named(tool), "retryable": error.retryable, "hint": error.spec.hint}
     optional = {"need": error.need, "retry_after": error.retry_after, "details": error.details or None}
     context.update({name: value for name, value in optional.items() if value is not None})
     traceback = error.traceback or ""
-    told = {
+    return {
         "type": error.kind,
         "message": error.message,
         "stacktrace": traceback.splitlines(),
         "traceback": traceback,
         "context": context,
     }
-    try:
-        return to_json(told)
-    except (BridgeError, RecursionError):  # details of a tool may hold anything
-        return to_json({**told, "context": {"tool": tool, "retryable": error.retryable}})
 
 
-__all__ = ["error_json", "read_any", "read_parameters", "to_json", "write_any"]
+__all__ = [
+    "MAX_DETAILS_BYTES",
+    "error_details",
+    "error_json",
+    "named",
+    "read_any",
+    "read_parameters",
+    "to_json",
+    "write_any",
+]
