@@ -71,12 +71,13 @@ def load_programs(folder: Path | None) -> dict[str, dict[str, Any]]:
     if folder is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
+    path = folder
     try:
         for path in sorted(folder.iterdir()):
             if path.suffix == ".json":
                 found[path.stem] = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"--programs-folder {folder}: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"--programs-folder {path}: {error}") from None
     for name, program in found.items():
         if (problem := _problem_of(program)) is not None:
             raise SettingsError(f"--programs-folder {folder}: {name}.json {problem}")
