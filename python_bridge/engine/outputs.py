@@ -4,12 +4,16 @@ import datetime
 import decimal
 import enum
 import json
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import dspy
 from pydantic import BaseModel
+
+from python_bridge.engine.inputs import MARKER
+from python_bridge.errors import BridgeError
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
 
@@ -18,7 +22,7 @@ def to_plain(value: Any) -> Any:
     """Return a value without classes of DSPy or pydantic.
 
     Models become maps, enum members their value, decimals and UUIDs text, times and durations ISO 8601 text, dates
-    stay dates. What the wire knows itself (numpy arrays, Arrow tables, tuples, sets) stays.
+    stay dates, an image is its data URI or URL. What the wire knows itself (numpy arrays, Arrow tables, tuples, sets) stays.
     """
     if type(value) in _SCALARS:
         return value
@@ -36,7 +40,12 @@ def to_plain(value: Any) -> Any:
 def _model(value: BaseModel) -> Any:
     if isinstance(value, dspy.Type) and not isinstance(value, dspy.Code):
         dumped = value.model_dump(mode="json")
-        return dumped if isinstance(dumped, str) else to_plain(dumped)
+        if not isinstance(dumped, str):
+            return to_plain(dumped)
+        if not dumped.startswith(MARKER):
+            return dumped
+        if isinstance(value, dspy.Image):  # the text that an input of this type takes
+            return value.url
     return {name: to_plain(getattr(value, name)) for name in type(value).model_fields}
 
 
@@ -61,6 +70,9 @@ def _other(value: Any) -> Any:
         return _duration(value)
     if isinstance(value, decimal.Decimal | uuid.UUID | complex):
         return str(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):
+        return value.item()
     if isinstance(value, dspy.Example):
         return {str(name): to_plain(item) for name, item in value.items()}
     return value
@@ -85,8 +97,16 @@ def _json_fallback(value: Any) -> Any:
 
 
 def prediction_outputs(prediction: Any, fields: Iterable[str]) -> dict[str, Any]:
-    """Return the fields of a prediction that the signature declares, in its order, then what the module added."""
-    store = dict(prediction.items())
+    """Return the fields of a prediction that the signature declares, in its order, then what the module added.
+
+    Raises:
+        BridgeError: `program_error` for what has no named values.
+    """
+    items = getattr(prediction, "items", None)
+    if not callable(items):
+        text = f"the program gave {type(prediction).__name__}; its forward must return a dspy.Prediction or a map"
+        raise BridgeError("program_error", f"{text}, as dspy.Prediction(answer=…)")
+    store = dict(cast("Any", items()))
     declared = {name: to_plain(store.pop(name)) for name in fields if name in store}
     return declared | {str(name): to_plain(value) for name, value in store.items()}
 

@@ -1,6 +1,7 @@
 """Threads for modules that have no asynchronous form: bounded, counted when they are abandoned."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 import anyio
@@ -8,30 +9,37 @@ import anyio.to_thread
 
 from python_bridge.errors import BridgeError
 
+MAX_LEVELS = 16
+
 T = TypeVar("T")
+_level: ContextVar[int] = ContextVar("python_bridge_thread_level", default=0)
 
 
 class Threads:
     """Runs synchronous work beside the loop.
 
+    Work within work, as of a program that executes another one, has threads of its own: those that wait for it never
+    stand in its way.
+
     A cancelled call leaves its thread behind: the thread ends at its next LM or tool call, and is counted until then.
 
     Args:
-        limit: threads at work at a time.
+        limit: threads at work at a time, on each level.
         abandoned_limit: abandoned threads from which on new work is refused.
     """
 
     def __init__(self, limit: int = 64, abandoned_limit: int = 32) -> None:
         self._limit = limit
         self._abandoned_limit = abandoned_limit
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._limiters: list[anyio.CapacityLimiter] = []
         self.abandoned = 0
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` in a thread with this task's context.
 
         Raises:
-            BridgeError: `overloaded` when too many abandoned threads are left.
+            BridgeError: `overloaded` when too many abandoned threads are left, `limit_exceeded` for work that is
+                nested too deep.
         """
         if self.abandoned >= self._abandoned_limit:
             raise BridgeError(
@@ -39,12 +47,10 @@ class Threads:
                 f"{self.abandoned} threads of cancelled calls still run; this worker must be replaced",
                 details={"limit": "abandoned_threads"},
             )
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(self._limit)
-        state = _State()
+        state = _State(_level.get())
         try:
             return await anyio.to_thread.run_sync(
-                lambda: self._work(work, state), abandon_on_cancel=True, limiter=self._limiter
+                lambda: self._work(work, state), abandon_on_cancel=True, limiter=self._limiter(state.level)
             )
         except BaseException:
             if state.running:
@@ -52,8 +58,17 @@ class Threads:
                 self.abandoned += 1
             raise
 
+    def _limiter(self, level: int) -> anyio.CapacityLimiter:
+        if level >= MAX_LEVELS:
+            text = f"programs execute one another in threads more than {MAX_LEVELS} levels deep; make them flatter"
+            raise BridgeError("limit_exceeded", text, details={"limit": "thread_levels"})
+        while len(self._limiters) <= level:
+            self._limiters.append(anyio.CapacityLimiter(self._limit))
+        return self._limiters[level]
+
     def _work(self, work: Callable[[], T], state: "_State") -> T:
         state.running = True
+        _level.set(state.level + 1)  # this thread's context is a copy: what it calls sees it, and nothing else does
         try:
             return work()
         finally:
@@ -65,9 +80,10 @@ class Threads:
 class _State:
     """Whether one piece of work is under way, and whether anybody still waits for it."""
 
-    __slots__ = ("abandoned", "running")
+    __slots__ = ("abandoned", "level", "running")
 
-    def __init__(self) -> None:
+    def __init__(self, level: int) -> None:
+        self.level = level
         self.running = False
         self.abandoned = False
 

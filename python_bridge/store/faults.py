@@ -37,6 +37,12 @@ def is_locked(error: Exception) -> bool:
     return isinstance(error, StoreLocked) or (isinstance(error, sqlite3.Error) and _primary_code(error) in _LOCKED)
 
 
+def is_damaged(error: Exception) -> bool:
+    """Whether SQLite says that the file is no database, or not a whole one."""
+    damage = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, sqlite3.Error) and (_primary_code(error) in damage or "not a database" in str(error))
+
+
 def locked(waited_s: float) -> BridgeError:
     """The error for a store that stayed locked for `waited_s` seconds."""
     return BridgeError(

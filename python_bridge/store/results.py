@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from python_bridge.store.faults import is_damaged, is_locked, to_bridge_error
 from python_bridge.store.location import prepare_file
 
 _TABLE = """
@@ -22,7 +23,9 @@ Row = tuple[str, str, bytes, float]
 
 
 class ResultFile:
-    """Several processes may share one file. A file that is no database is put aside as ``<name>.damaged``.
+    """Several processes may share one file. While another one holds its lock, nothing is found and nothing kept.
+
+    A file that is no database is put aside as ``<name>.damaged``.
 
     Args:
         path: made when it is not there, readable by its owner alone.
@@ -38,7 +41,11 @@ class ResultFile:
         self._max_rows = max_rows
         self._lock = threading.Lock()
         self._puts = self._failures = self._quarantined = self._hits = 0
-        self._connection = self._open()
+        self._ready = False
+        prepare_file(path)
+        self._connection = _connect(path)
+        with self._lock:
+            self._begin()
 
     def get(self, key: bytes) -> Row | None:
         """Return what is kept under a key."""
@@ -53,6 +60,11 @@ class ResultFile:
         self._puts += 1
         if self._puts % _TRIM_EVERY == 0:
             self._trim()
+
+    def discard(self, key: bytes) -> None:
+        """Forget a result that cannot be read; it counts as a failure."""
+        self._failures += 1
+        self._run("DELETE FROM results WHERE key = ?", (key,))
 
     def clear(self, program: str | None, tenant: str | None) -> None:
         """Forget all, or those of a program, a tenant, or both."""
@@ -84,28 +96,43 @@ class ResultFile:
     def _run(self, text: str, values: tuple[Any, ...]) -> list[Any]:
         with self._lock:
             try:
+                if not self._ready:
+                    self._prepare()
                 return self._connection.execute(text, values).fetchall()
             except sqlite3.DatabaseError as error:
                 self._failures += 1
-                if not isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError):
+                if is_damaged(error):
                     self._replace()
                 return []
 
-    def _open(self) -> sqlite3.Connection:
-        prepare_file(self._path)
+    def _begin(self) -> None:
         try:
-            return _connect(self._path)
-        except sqlite3.DatabaseError:
-            return self._put_aside()
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            if is_damaged(error):
+                self._connection.close()
+                self._connection = self._put_aside()
+                self._prepare()
+            elif not is_locked(error):  # a locked one is prepared when it is asked next
+                self._connection.close()
+                raise to_bridge_error(error) from error
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.execute(_TABLE)
+        self._ready = True
 
     def _replace(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         with contextlib.suppress(sqlite3.Error, OSError):
             self._connection = self._put_aside()
+            self._prepare()
 
     def _put_aside(self) -> sqlite3.Connection:
         self._quarantined += 1
+        self._ready = False
         self._path.replace(self._path.with_name(self._path.name + ".damaged"))
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
@@ -114,15 +141,7 @@ class ResultFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_TABLE)
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
+    return sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
 
 
 __all__ = ["ResultFile", "Row"]

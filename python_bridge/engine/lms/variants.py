@@ -10,7 +10,7 @@ from python_bridge.wire import json as wire_json
 
 MAX_VARIANTS = 64
 
-_made: "weakref.WeakKeyDictionary[Any, LRUCache[bytes, tuple[dict[str, Any], Any]]]" = weakref.WeakKeyDictionary()
+_made: "weakref.WeakKeyDictionary[Any, LRUCache[bytes, tuple[str, dict[str, Any], Any]]]" = weakref.WeakKeyDictionary()
 
 
 def with_params(lm: Any, params: Mapping[str, Any]) -> Any:
@@ -25,9 +25,9 @@ def with_params(lm: Any, params: Mapping[str, Any]) -> Any:
         variants = _made[lm] = LRUCache(MAX_VARIANTS)
     key = wire_json.encode(params)
     found = variants.get(key)
-    if found is None or found[0] != lm.kwargs:
-        found = variants[key] = dict(lm.kwargs), lm.copy(**params)
-    return found[1]
+    if found is None or found[0] != lm.model or found[1] != lm.kwargs:
+        found = variants[key] = lm.model, dict(lm.kwargs), lm.copy(**params)
+    return found[2]
 
 
 __all__ = ["MAX_VARIANTS", "with_params"]

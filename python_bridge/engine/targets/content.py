@@ -7,7 +7,8 @@ from typing import Any
 import dspy
 
 from python_bridge.engine.outputs import to_plain
-from python_bridge.engine.targets.lms import identity_of, number_of
+from python_bridge.engine.targets.code import code_of, entry_of
+from python_bridge.engine.targets.lms import identity_of, number_for, number_of
 from python_bridge.errors import BridgeError
 from python_bridge.wire import json as wire_json
 
@@ -75,6 +76,9 @@ class _Look:
     def at_module(self, module: Any) -> None:
         """Mark a module, with those inside of it."""
         self._known.add(id(module))
+        entry = entry_of(type(module))
+        self.held.append(entry)
+        self.mark.append(id(entry))
         for name, value in module.__dict__.items():
             if name not in _LEFT_OUT:
                 self.mark.append(name)
@@ -127,7 +131,7 @@ def _described(module: Any, unstable: list[bool]) -> list[Any]:
     kind = type(module)
     if "<locals>" in kind.__qualname__ or kind.__module__ == "__main__":
         unstable.append(True)  # another process may have another class of this name
-    found: list[Any] = [kind.__module__, kind.__qualname__, number_of(kind) if unstable else 0]
+    found: list[Any] = [kind.__module__, kind.__qualname__, number_of(kind) if unstable else 0, code_of(kind)]
     for name, value in sorted(module.__dict__.items()):
         if name not in _LEFT_OUT and not isinstance(value, dspy.Module):
             found.append([name, _value(value, unstable)])
@@ -147,10 +151,18 @@ def _value(value: Any, unstable: list[bool]) -> Any:
         return [type(item).__qualname__ for item in value]
     try:
         return wire_json.encode(to_plain(value)).hex() if type(value) not in _SCALARS else value
-    except BridgeError:  # a function, a tool, a retriever: this very object
-        unstable.append(True)
-        number = number_of(value)
-        return f"object {id(value) if number is None else number}"
+    except BridgeError:
+        return _object(value, unstable)
+
+
+def _object(value: Any, unstable: list[bool]) -> Any:
+    """A function, a tool, a retriever: this very object; lists and maps are what they hold."""
+    if isinstance(value, list | tuple):
+        return [_value(item, unstable) for item in value]
+    if isinstance(value, dict):
+        return [[repr(name), _value(item, unstable)] for name, item in value.items()]
+    unstable.append(True)
+    return f"object {number_for(value)}"
 
 
 __all__ = ["Content", "Seen"]

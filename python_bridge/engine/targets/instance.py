@@ -16,7 +16,7 @@ from python_bridge.engine.modules.base import BuiltModule
 from python_bridge.engine.targets.content import Content
 from python_bridge.engine.targets.inputs import ForwardChecker, signature_of
 from python_bridge.engine.targets.interface import Identity
-from python_bridge.engine.targets.lms import identity_of, on_loop
+from python_bridge.engine.targets.lms import adapter_text, identity_of, on_loop, surroundings
 from python_bridge.errors import BridgeError
 
 _PLAIN_ADAPTERS = {dspy.ChatAdapter: "chat", dspy.JSONAdapter: "json", dspy.XMLAdapter: "xml"}
@@ -97,9 +97,10 @@ class InstanceTarget:
         content = self._content.get()
         chosen = lm, adapter = self._chosen(options)
         lm_text, lm_stable = identity_of(lm)
+        around, around_stable = surroundings()
         plain = isinstance(adapter, str)
-        text = f"{content.digest}|{lm_text}|{adapter if plain else id(adapter)}"
-        return Identity(content.digest, text, content.stable and lm_stable and plain, chosen)
+        text = f"{content.digest}|{lm_text}|{adapter if plain else adapter_text(adapter)}{around}"
+        return Identity(content.digest, text, content.stable and lm_stable and plain and around_stable, chosen)
 
     async def call(
         self, inputs: Mapping[str, Any], options: CallOptions, context: CallContext, identity: Identity | None = None

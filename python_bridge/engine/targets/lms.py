@@ -1,4 +1,4 @@
-"""The LM of a call of a module instance, and what tells it from others."""
+"""The LM and the adapter of a call, and what tells them from others."""
 
 import hashlib
 import itertools
@@ -8,10 +8,14 @@ from typing import Any
 
 import dspy
 
+from python_bridge import __version__
 from python_bridge.engine.lms.lean import LeanLM
 from python_bridge.engine.lms.registry import lean
 
+_VERSIONS = f"|dspy {dspy.__version__}, python-bridge {__version__}"
 _OFFLINE = "python_bridge.engine.offline"
+_SCALARS = (str, int, float, bool, bytes, type(None))
+_BESIDE = frozenset({"cache", "num_retries", "retries", "request_timeout", "_warned_zero_temp_rollout"})
 _PROCESS = itertools.count(1)
 _numbers: "weakref.WeakKeyDictionary[Any, int]" = weakref.WeakKeyDictionary()
 _identities: "weakref.WeakKeyDictionary[Any, tuple[Any, tuple[str, bool]]]" = weakref.WeakKeyDictionary()
@@ -29,11 +33,18 @@ def number_of(thing: Any) -> int | None:
     return number
 
 
+def number_for(thing: Any) -> int:
+    """Return `number_of`; where none can be kept, one that nothing had: two looks at the thing do not agree then."""
+    number = number_of(thing)
+    return next(_PROCESS) if number is None else number
+
+
 def on_loop(lm: Any) -> Any:
     """Return a plain `dspy.LM` as one that stays on the loop, where that changes nothing else; others as they are."""
     if type(lm) is not dspy.LM or lm.cache or lm.callbacks or lm._async_engine_spec is None:
         return lm
-    if (made := _leans.get(lm)) is None or made.kwargs != lm.kwargs:
+    made = _leans.get(lm)
+    if made is None or made.model != lm.model or made.kwargs != lm.kwargs:
         made = _leans[lm] = lean(lm)
     return made
 
@@ -42,21 +53,40 @@ def identity_of(lm: Any) -> tuple[str, bool]:
     """Return what tells an LM from others, and whether that holds in other processes. Keys stay out of it."""
     if lm is None:
         return "none", True
-    kwargs = tuple(getattr(lm, "kwargs", {}).items())
+    mark = [(name, value if type(value) in _SCALARS else repr(value)) for name, value in lm.kwargs.items()]
+    mark += _attributes(lm)
     found = _identities.get(lm)
-    if found is None or found[0] != kwargs:
-        found = _identities[lm] = kwargs, _identity(lm)
+    if found is None or found[0] != mark:
+        found = _identities[lm] = mark, _identity(lm)
     return found[1]
+
+
+def adapter_text(adapter: Any) -> str:
+    """Return what tells an adapter of the caller's own from others, while this process lives."""
+    return f"{type(adapter).__qualname__} {number_for(adapter)} {_attributes(adapter)}"
+
+
+def surroundings() -> tuple[str, bool]:
+    """Return what else an answer may depend on: the versions that make prompts, and DSPy's retriever."""
+    retriever: Any = dspy.settings.get("rm")
+    return (_VERSIONS, True) if retriever is None else (f"{_VERSIONS}|rm {number_for(retriever)}", False)
+
+
+def _attributes(thing: Any) -> list[tuple[str, Any]]:
+    """What an object was given beside other objects. The caller may change it at any time."""
+    found = vars(thing).items()
+    return [(name, value) for name, value in found if type(value) in _SCALARS and name not in _BESIDE]
 
 
 def _identity(lm: Any) -> tuple[str, bool]:
     engine = getattr(lm, "engine", None)
     url = getattr(getattr(lm, "wire", None), "url", None)
     parts: list[Any] = [type(lm).__qualname__, getattr(lm, "model", ""), _plain(getattr(lm, "kwargs", {})), url]
+    parts.append(_attributes(lm))
     own = getattr(engine, "_responder", None)
     stable = isinstance(engine, str) or url is not None or type(own).__module__.startswith(_OFFLINE)
     if not stable:  # an engine of the caller's own: this very object
-        parts.append(number_of(lm if engine is None else engine))
+        parts.append(number_for(lm if engine is None else engine))
     return json.dumps(parts, sort_keys=True, default=repr), stable
 
 
@@ -67,4 +97,4 @@ def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-__all__ = ["identity_of", "number_of", "on_loop"]
+__all__ = ["adapter_text", "identity_of", "number_for", "number_of", "on_loop", "surroundings"]

@@ -2,11 +2,14 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import os
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from python_bridge.errors import BridgeError
 
 T = TypeVar("T")
 
@@ -18,11 +21,18 @@ class LoopThread:
         self._name = name
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._waiting: set[concurrent.futures.Future[Any]] = set()
         self._pid = 0
+        self._stopped = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop."""
+        """The running loop.
+
+        Raises:
+            BridgeError: `unavailable` after `stop`.
+        """
         loop = self._loop
         return loop if loop is not None and self._pid == os.getpid() else self._start()
 
@@ -30,48 +40,60 @@ class LoopThread:
         """Run `work` there, with this thread's context, and wait for what it gives; leaving cancels it.
 
         Raises:
+            BridgeError: `unavailable` after `stop`, `invalid_request` on the loop itself, which would wait for ever.
             TimeoutError: nothing came within `timeout` seconds: something holds the loop.
+            concurrent.futures.CancelledError: the work was cancelled, as by `stop`.
         """
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        context = contextvars.copy_context()
-        loop = self.loop
         tasks: list[asyncio.Task[T]] = []
+        context = contextvars.copy_context()
 
         def start() -> None:
+            if self._stopped or future.done():
+                future.cancel()
+                return
             task = loop.create_task(work, context=context)
             tasks.append(task)
-            task.add_done_callback(finish)
+            task.add_done_callback(lambda task: _settle(future, task))
 
-        def finish(task: asyncio.Task[T]) -> None:
-            if future.done():
-                if not task.cancelled():
-                    task.exception()
-            elif task.cancelled():
-                future.cancel()
-            elif (error := task.exception()) is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(task.result())
-
-        loop.call_soon_threadsafe(start)
         try:
-            return future.result(timeout)
-        except BaseException:
-            loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-            raise
+            loop = self._checked_loop()
+            self._waiting.add(future)
+            try:
+                loop.call_soon_threadsafe(start)
+                return future.result(timeout)
+            finally:
+                self._waiting.discard(future)
+                if not future.done() or future.cancelled():
+                    future.cancel()
+                    _cancel(loop, tasks)
+        finally:
+            if not tasks:
+                work.close()
 
     def stop(self) -> None:
-        """End the loop and its thread; what still runs there is cancelled."""
+        """End the loop and its thread; what still runs there is cancelled. It does not start again."""
         with self._lock:
-            loop, self._loop = self._loop, None
+            loop, self._loop, self._stopped = self._loop, None, True
         if loop is not None and self._pid == os.getpid():
             loop.call_soon_threadsafe(loop.stop)
 
+    def _checked_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self.loop
+        if threading.current_thread() is self._thread:
+            text = "execute() would hold up the event loop that it was called on; write `await executor.aexecute(…)`"
+            raise BridgeError("invalid_request", f"{text} in asynchronous programs")
+        return loop
+
     def _start(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._stopped:
+                raise BridgeError("unavailable", "the executor was shut down; make another one", retryable=False)
             if self._loop is None or self._pid != os.getpid():
-                self._loop, self._pid = _new_loop(), os.getpid()
-                threading.Thread(target=_serve, args=(self._loop,), name=self._name, daemon=True).start()
+                self._loop, self._pid, self._waiting = _new_loop(), os.getpid(), set()
+                arguments = (self._loop, self._waiting)
+                self._thread = threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True)
+                self._thread.start()
             return self._loop
 
 
@@ -83,7 +105,24 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return new_event_loop()
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _settle(future: "concurrent.futures.Future[Any]", task: "asyncio.Task[Any]") -> None:
+    error = None if task.cancelled() else task.exception()
+    if future.done():
+        return
+    if task.cancelled():
+        future.cancel()
+    elif error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
+def _cancel(loop: asyncio.AbstractEventLoop, tasks: list[Any]) -> None:
+    with contextlib.suppress(RuntimeError):  # it was closed meanwhile, and its tasks with it
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+
+
+def _serve(loop: asyncio.AbstractEventLoop, waiting: "set[concurrent.futures.Future[Any]]") -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
     tasks = asyncio.all_tasks(loop)
@@ -93,6 +132,8 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.wait(tasks, timeout=1))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+    for future in list(waiting):
+        future.cancel()
 
 
 __all__ = ["LoopThread"]

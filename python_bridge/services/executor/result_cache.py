@@ -18,6 +18,8 @@ from python_bridge.wire import json as wire_json
 _LENGTH = struct.Struct(">I")
 _OVERHEAD = 300  # bytes of an entry beside its body, about
 
+_DAMAGE = (BridgeError, struct.error, ValueError, TypeError, LookupError, AttributeError)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -77,14 +79,14 @@ class ResultCache:
 
     def get_far(self, key: bytes) -> CallResult | None:
         """Return a copy of the result from the tier, which memory then has too. May block."""
-        entry = self._far(key)
+        entry, found = self._far(key, "hit")
         if entry is None or entry.expires <= self._clock():
             return None
         self._keep(key, entry)
         with self._lock:
             self._counts["misses"] -= 1
             self._counts["hits"] += 1
-        return _read(entry.body, "hit")
+        return found
 
     def put_far(self, key: bytes) -> None:
         """Give what memory has of a key to the tier. May block."""
@@ -94,13 +96,11 @@ class ResultCache:
     def stale(self, key: bytes) -> CallResult | None:
         """Return a copy of the result however old it is, or ``None``."""
         entry = self._entries.get(key)
-        if entry is None:
-            entry = self._far(key)
-        if entry is None:
-            return None
-        with self._lock:
-            self._counts["stale"] += 1
-        return _read(entry.body, "stale")
+        found = self._far(key, "stale")[1] if entry is None else _read(entry.body, "stale")
+        if found is not None:
+            with self._lock:
+                self._counts["stale"] += 1
+        return found
 
     def put(self, key: bytes, result: CallResult, *, program: str, tenant: str) -> None:
         """Keep a copy; what is no plain data, or larger than the cache, is only counted."""
@@ -144,9 +144,16 @@ class ResultCache:
         if self.tier is not None:
             self.tier.close()
 
-    def _far(self, key: bytes) -> Entry | None:
+    def _far(self, key: bytes, how: str) -> tuple[Entry, CallResult] | tuple[None, None]:
         row = self.tier.get(key) if self.tier is not None else None
-        return None if row is None else Entry(*row)
+        if self.tier is None or row is None:
+            return None, None
+        try:
+            program, tenant, body, expires = row
+            return Entry(str(program), str(tenant), body, float(expires)), _read(body, how)
+        except _DAMAGE:  # the file was whole, and this row was not
+            self.tier.discard(key)
+            return None, None
 
     def _live(self, key: bytes) -> Entry | None:
         entry = self._entries.get(key)

@@ -1,6 +1,7 @@
 """The result cache: what is the same question, bounds, copies, single flight, the file."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from python_bridge.engine.interface import CallResult
 from python_bridge.services.executor.options import CacheOptions
 from python_bridge.services.executor.result_cache import ResultCache
 from python_bridge.settings import LmSettings, Settings
+from python_bridge.store.results import ResultFile
 from python_bridge.testing.gate import Gate
 from python_bridge.testing.scripted import Answer, ScriptedLM
 
@@ -246,3 +248,62 @@ def test_a_damaged_file_is_put_aside_and_the_service_goes_on(make: Any, tmp_path
     assert executor.execute(dspy.Predict("q -> a"), inputs={"q": "1"}).success
     assert executor.get_execution_stats()["cache"]["file"]["quarantined"] == 1
     assert path.with_name("results.db.damaged").exists()
+
+
+@pytest.mark.req("EX-7")
+@pytest.mark.parametrize(
+    "damage",
+    ["body = x'00'", "body = x'000000027b7d'", "body = 'text'", "expires = 'never', body = 'x'", "body = zeroblob(40)"],
+)
+def test_a_damaged_row_is_a_miss_and_the_others_stay(make: Any, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "results.db"
+    program = {"format": 1, "kind": "predict", "signature": "context, question -> answer"}
+    settings = Settings(lms={"default": LmSettings(model="offline/extractive")})
+    rows = [{"context": f"The lamp is {colour}.", "question": "What colour?"} for colour in ("green", "red")]
+    first = make(settings=settings, cache=CacheOptions(path=path))
+    outputs = [result.outputs for result in first.execute_batch(program, inputs_list=rows)]
+    first.shutdown()
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(f"UPDATE results SET {damage} WHERE key = (SELECT min(key) FROM results)")
+    connection.close()
+    executor = make(settings=settings, cache=CacheOptions(path=path))
+    results = executor.execute_batch(program, inputs_list=rows, fallback="stale", timeout=30)
+    assert [result.outputs for result in results] == outputs
+    assert sorted(result.metadata["cache"] for result in results) == ["hit", "miss"]
+    assert executor.get_execution_stats()["cache"]["file"]["failures"] == 1
+
+
+@pytest.mark.req("EX-7")
+def test_a_file_that_is_locked_while_it_is_opened_stays_where_it_is_and_serves_later(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE mine (a)")
+    other.execute("BEGIN EXCLUSIVE")
+    file = ResultFile(path)
+    row = ("p", "t", b"body", 1e12)
+    file.put(b"k", row)
+    assert file.get(b"k") is None
+    other.execute("COMMIT")
+    other.close()
+    file.put(b"k", row)
+    assert file.get(b"k") == row
+    assert (file.stats()["quarantined"], file.stats()["failures"]) == (0, 2)
+    file.close()
+    assert not path.with_name("results.db.damaged").exists()
+
+
+@pytest.mark.req("EX-7")
+def test_a_file_that_is_damaged_while_it_is_open_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "results.db"
+    file = ResultFile(path)
+    for number in range(200):
+        file.put(bytes([number]), ("p", "t", b"x" * 500, 1e12))
+    file.close()
+    path.write_bytes(path.read_bytes()[:8192] + b"garbage " * 10_000)
+    file = ResultFile(path)
+    assert [file.get(bytes([number])) for number in range(200)][-1] is None
+    row = ("p", "t", b"new", 1e12)
+    file.put(b"new", row)
+    assert (file.get(b"new"), file.stats()["quarantined"]) == (row, 1)
+    file.close()
