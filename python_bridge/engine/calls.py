@@ -61,7 +61,7 @@ async def run(
     token = enter_scope(scope)
     try:
         with dspy.context(**settings):
-            prediction = await _invoke(runner, built, module, inputs)
+            prediction = await _invoke(runner, built.asynchronous and not blocks(lm), module, inputs)
         return await _result(built, prediction, scope, lm, adapter)
     except BridgeError as error:
         error.details = {**error.details, **spending.told()}
@@ -92,8 +92,16 @@ def _sink(emit: Any, adapter: str, module: dspy.Module) -> StreamSink:
     return StreamSink(emit, adapter, {id(predictor): name for name, predictor in module.named_predictors()})
 
 
-async def _invoke(runner: Runner, built: BuiltModule, module: Any, inputs: Mapping[str, Any]) -> Any:
-    if built.asynchronous:
+def blocks(lm: Any) -> bool:
+    """Whether an LM has no asynchronous form: a class of the caller's own with `forward` alone."""
+    kind: Any = type(lm)
+    if getattr(kind, "aforward", None) is not dspy.BaseLM.aforward or kind.acall is not dspy.BaseLM.acall:
+        return False
+    return kind.forward is not dspy.BaseLM.forward
+
+
+async def _invoke(runner: Runner, asynchronous: bool, module: Any, inputs: Mapping[str, Any]) -> Any:
+    if asynchronous:
         return await module.acall(**inputs)
     return await runner.threads.run(lambda: module(**inputs))
 

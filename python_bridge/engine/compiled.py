@@ -92,7 +92,8 @@ class Compiled:
         params = self._params
         if options.config:
             params = {**params, **check_params(options.config, "options.config")}
-        lm = self._runner.lms.get(options.lm or self._lm_name or self._runner.lms.default_name)
+        name = options.lm or self._lm_name
+        lm = self._runner.lms.default() if name is None else self._runner.lms.get(name)
         adapter = options.adapter or self._program.get("adapter") or self._runner.adapter
         return with_params(lm, params), adapter
 

@@ -1,6 +1,6 @@
 """The engine: programs in, predictions out. The only part of the bridge that knows dspy."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -31,6 +31,7 @@ class DSPyEngine:
     Args:
         settings: LMs, default adapter, allowed imports.
         lms: ready LMs by name that win over the settings.
+        ambient: gives the LM of programs that name none, before the settings' default.
         types: types that signatures may name.
         signature_classes: signature classes that programs may name.
     """
@@ -39,13 +40,15 @@ class DSPyEngine:
         self,
         settings: Settings,
         *,
-        lms: Mapping[str, dspy.LM] | None = None,
+        lms: Mapping[str, dspy.BaseLM] | None = None,
+        ambient: Callable[[], Any] | None = None,
         types: Mapping[str, type] | None = None,
         signature_classes: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings
         threads = Threads(abandoned_limit=settings.max_abandoned)
-        self._runner = Runner(LmRegistry(settings, lms), EmbedderRegistry(settings), settings.adapter, threads)
+        registry = LmRegistry(settings, lms, ambient)
+        self._runner = Runner(registry, EmbedderRegistry(settings), settings.adapter, threads)
         self._builder = ModuleBuilder(settings, SignatureFactory(types, signature_classes), self._runner)
 
     @property

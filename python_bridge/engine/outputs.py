@@ -22,7 +22,8 @@ def to_plain(value: Any) -> Any:
     """Return a value without classes of DSPy or pydantic.
 
     Models become maps, enum members their value, decimals and UUIDs text, times and durations ISO 8601 text, dates
-    stay dates, an image is its data URI or URL. What the wire knows itself (numpy arrays, Arrow tables, tuples, sets) stays.
+    stay dates, an image is its data URI or URL. What the wire knows itself (numpy arrays, Arrow tables, tuples, sets)
+    stays.
     """
     if type(value) in _SCALARS:
         return value

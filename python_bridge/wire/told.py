@@ -1,14 +1,16 @@
 """JSON for people and for storage: whatever a value holds is written, and read as it was where JSON can hold it."""
 
+import datetime
 from typing import Any, cast
 
 from python_bridge.errors import BridgeError
 from python_bridge.wire import json as wire_json
-from python_bridge.wire.values import Limits
+from python_bridge.wire.values import ArrowData, Limits, Tensor
 
 # The tag of a map takes three levels of JSON for one of values, and orjson writes 254.
 _LIMITS = Limits(max_depth=80, max_items=10_000_000)
 _SHOWN = 500
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime.datetime, datetime.date, Tensor, ArrowData})
 
 
 def encode_told(value: Any) -> bytes:
@@ -19,6 +21,11 @@ def encode_told(value: Any) -> bytes:
         return wire_json.encode(_told(value, 1), _LIMITS)
 
 
+def plain(value: Any) -> Any:
+    """Return `value` if it is data alone, else the like of it in which objects are told by their `repr`."""
+    return value if _is_plain(value) else _told(value, 1)
+
+
 def decode_told(body: bytes) -> Any:
     """Return what `encode_told` wrote.
 
@@ -26,6 +33,17 @@ def decode_told(body: bytes) -> Any:
         BridgeError: `protocol_error` for other bytes.
     """
     return wire_json.decode(body, _LIMITS)
+
+
+def _is_plain(value: Any) -> bool:
+    kind = cast("type[Any]", type(value))
+    if kind in _PLAIN:
+        return True
+    if kind is dict:
+        return all(_is_plain(item) for item in cast("dict[Any, Any]", value).values())
+    if kind in (list, tuple, set, frozenset):
+        return all(_is_plain(item) for item in cast("list[Any]", value))
+    return kind.__module__.partition(".")[0] in ("numpy", "pyarrow")  # arrays and tables
 
 
 def _told(value: Any, depth: int) -> Any:
@@ -50,4 +68,4 @@ def _repr(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
-__all__ = ["decode_told", "encode_told"]
+__all__ = ["decode_told", "encode_told", "plain"]

@@ -1,7 +1,7 @@
 """The LMs that a worker knows, by name."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
@@ -22,11 +22,21 @@ class LmRegistry:
     Args:
         settings: its `lms` and `default_lm`.
         given: ready LMs by name, for suites and embedding; they win over the settings.
+        ambient: gives the LM of those who name none, before the settings' default; ``None`` for none.
+
+    Raises:
+        BridgeError: `invalid_request` when one of `given` is no LM.
     """
 
-    def __init__(self, settings: Settings, given: Mapping[str, dspy.LM] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        given: Mapping[str, dspy.BaseLM] | None = None,
+        ambient: Callable[[], Any] | None = None,
+    ) -> None:
         self._settings = settings
-        self._lms: dict[str, LeanLM] = {name: lean(lm) for name, lm in (given or {}).items()}
+        self._ambient = ambient
+        self._lms: dict[str, Any] = {name: _ready(name, lm) for name, lm in (given or {}).items()}
 
     @property
     def default_name(self) -> str:
@@ -41,7 +51,16 @@ class LmRegistry:
         """Names that `get` knows, sorted."""
         return sorted({*self._settings.lms, *self._lms})
 
-    def get(self, name: str) -> LeanLM:
+    def default(self) -> Any:
+        """Return the LM of programs and calls that name none.
+
+        Raises:
+            BridgeError: see `get`.
+        """
+        found = None if self._ambient is None else self._ambient()
+        return self.get(self.default_name) if found is None else found
+
+    def get(self, name: str) -> Any:
         """Return the LM called `name`; ``"offline/extractive"`` needs no entry.
 
         Raises:
@@ -86,7 +105,16 @@ class LmRegistry:
     async def close(self) -> None:
         """Close the connections of every LM."""
         for lm in self._lms.values():
-            await lm.wire.aclose()
+            if isinstance(lm, LeanLM):
+                await lm.wire.aclose()
+
+
+def _ready(name: str, lm: Any) -> Any:
+    """A given LM, on the loop where it can be."""
+    if not isinstance(lm, dspy.BaseLM):
+        text = f"the LM {name!r} must be a dspy.LM, as dspy.LM('openai/gpt-4o-mini'); it is {type(lm).__name__}"
+        raise BridgeError("invalid_request", text)
+    return lean(lm) if isinstance(lm, dspy.LM) and getattr(lm, "_async_engine_spec", None) is not None else lm
 
 
 def _make(name: str, settings: LmSettings) -> LeanLM:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from python_bridge.engine.calls import Runner, run
+from python_bridge.engine.calls import Runner, blocks, run
 from python_bridge.engine.inputs import InputChecker
 from python_bridge.engine.interface import CallContext, CallOptions, CallResult
 from python_bridge.engine.lms.params import check_params
@@ -148,8 +148,10 @@ def _takes_anything(module: Any) -> bool:
 
 
 def _is_asynchronous(module: Any) -> bool:
-    """A tool that is a plain function would hold the loop, and with it every timeout."""
+    """A tool or an LM that is a plain function would hold the loop, and with it every timeout."""
     if not inspect.iscoroutinefunction(getattr(type(module), "aforward", None)):
+        return False
+    if any(blocks(predictor.lm) for predictor in module.predictors()):
         return False
     tools = [tool for _, part in module.named_sub_modules() for tool in _tools(part)]
     return all(inspect.iscoroutinefunction(getattr(tool, "func", tool)) for tool in tools)

@@ -8,11 +8,10 @@ from typing import Any
 
 import dspy
 
-from python_bridge import __version__
 from python_bridge.engine.lms.lean import LeanLM
 from python_bridge.engine.lms.registry import lean
 
-_VERSIONS = f"|dspy {dspy.__version__}, python-bridge {__version__}"
+_VERSION = f"|dspy {dspy.__version__}"
 _OFFLINE = "python_bridge.engine.offline"
 _SCALARS = (str, int, float, bool, bytes, type(None))
 _BESIDE = frozenset({"cache", "num_retries", "retries", "request_timeout", "_warned_zero_temp_rollout"})
@@ -67,9 +66,9 @@ def adapter_text(adapter: Any) -> str:
 
 
 def surroundings() -> tuple[str, bool]:
-    """Return what else an answer may depend on: the versions that make prompts, and DSPy's retriever."""
+    """Return what else an answer may depend on: DSPy's version, which makes the prompts, and its retriever."""
     retriever: Any = dspy.settings.get("rm")
-    return (_VERSIONS, True) if retriever is None else (f"{_VERSIONS}|rm {number_for(retriever)}", False)
+    return (_VERSION, True) if retriever is None else (f"{_VERSION}|rm {number_for(retriever)}", False)
 
 
 def _attributes(thing: Any) -> list[tuple[str, Any]]:

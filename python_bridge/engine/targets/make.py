@@ -12,6 +12,7 @@ from python_bridge.engine.engine import DSPyEngine
 from python_bridge.engine.instruments import Instruments
 from python_bridge.engine.targets.instance import InstanceTarget
 from python_bridge.engine.targets.interface import Target
+from python_bridge.engine.targets.lms import on_loop
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings
 from python_bridge.wire import json as wire_json
@@ -28,7 +29,7 @@ class Targets:
     """
 
     def __init__(self, settings: Settings, lms: Mapping[str, Any] | None = None) -> None:
-        self.engine = DSPyEngine(settings, lms=dict(lms) if lms else None)
+        self.engine = DSPyEngine(settings, lms=dict(lms) if lms else None, ambient=lambda: on_loop(dspy.settings.lm))
         self._kept: LRUCache[Any, tuple[Any, Target]] = LRUCache(MAX_TARGETS)
         self._lock = threading.RLock()  # callers look programs up in threads of their own
 

@@ -1,6 +1,7 @@
 """`DSPyPipelineExecutor`: programs run with validation, cache, retries, deadlines and tracking."""
 
 import asyncio
+import concurrent.futures
 import itertools
 import logging
 import secrets
@@ -9,17 +10,25 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from python_bridge.engine.interface import CallOptions, EventSink
 from python_bridge.engine.load import check_installed
 from python_bridge.engine.targets.interface import Target
 from python_bridge.errors import BridgeError
+from python_bridge.services.executor.arguments import (
+    check_options,
+    check_settings,
+    read_fallback,
+    read_items,
+    read_limits,
+    read_seconds,
+)
 from python_bridge.services.executor.batch import Progress, run_batch
 from python_bridge.services.executor.breaker import Breaker, Breakers
 from python_bridge.services.executor.deadline import timed_out
 from python_bridge.services.executor.execution import Execution, ExecutionLimits
-from python_bridge.services.executor.fallback import PARTIAL, STALE, FallbackLM
+from python_bridge.services.executor.fallback import PARTIAL
 from python_bridge.services.executor.inputs import read_inputs
 from python_bridge.services.executor.loop import LoopThread
 from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
@@ -36,12 +45,7 @@ from python_bridge.settings import Settings
 from python_bridge.tracking.interface import Tracker
 
 _GRACE_S = 1.0
-_OPTIONS = frozenset({"timeout", "lm", "adapter", "config", "tenant", "use_cache", "limits", "fallback"}) | {
-    "session_id",
-    "client_request_id",
-    "emit",
-}
-_KNOWN = ", ".join(sorted(_OPTIONS))
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 class DSPyPipelineExecutor:
@@ -87,9 +91,11 @@ class DSPyPipelineExecutor:
         """
         Raises:
             BridgeError: `unavailable` with the line to run when dspy is missing.
-            SettingsError: `max_workers` or an environment variable has a wrong value.
+            SettingsError: an argument or an environment variable has a wrong value.
         """
         check_installed()
+        cache = cache or CacheOptions()
+        check_settings(timeout, max_retries, lms, models, cache)
         self._timeout = timeout
         self._max_workers = max_workers_of(max_workers)
         if (level := log_level_of()) is not None:
@@ -97,9 +103,9 @@ class DSPyPipelineExecutor:
         self._settings = _without_retries(settings or Settings())
         self._lms = lms
         self._models = Models(models)
-        self._limits = limits or ExecutionLimits()
+        self._limits = read_limits(limits or ExecutionLimits())
         self.statistics = Statistics()
-        self._cache = _make_cache(cache or CacheOptions()) if cache_enabled else None
+        self._cache = _make_cache(cache) if cache_enabled else None
         self.tracker = tracker if tracker is not None else _make_tracker(mlflow_tracking)
         self._track = TrackExecutions(self.tracker)
         recorder = Recorder(self.statistics, self._track if self.tracker is not None else None)
@@ -132,11 +138,11 @@ class DSPyPipelineExecutor:
                 events), and `fallback`: one or more of
                 ``"lm:NAME"``, another program or model id, ``"stale"``, ``"partial"``.
         """
-        pipeline = self._pipeline(self._thread.loop)
         try:
+            pipeline = self._pipeline(self._thread.loop)
             execution = self._prepare(pipeline, program, model_id, inputs, mode, options)
         except Exception as exception:
-            return self._refused(program, model_id, exception)
+            return self._refused(program, model_id, mode, exception)
         if (result := pipeline.at_once(execution)) is not None:
             return result
         return self._wait(pipeline, execution)
@@ -150,11 +156,11 @@ class DSPyPipelineExecutor:
         **options: Any,
     ) -> ExecutionResult:
         """Run a program once on the caller's loop; see `execute`. Cancelling the task stops the work."""
-        pipeline = self._pipeline(asyncio.get_running_loop())
         try:
+            pipeline = self._pipeline(asyncio.get_running_loop())
             execution = self._prepare(pipeline, program, model_id, inputs, mode, options)
         except Exception as exception:
-            return self._refused(program, model_id, exception)
+            return self._refused(program, model_id, mode, exception)
         return pipeline.at_once(execution) or await pipeline.run(execution)
 
     def check(self, program: Any = None, model_id: str | None = None, inputs: Any = None) -> dict[str, Any]:
@@ -180,8 +186,19 @@ class DSPyPipelineExecutor:
         Args:
             options: those of `execute`, `mode`, and `max_workers` (items at work at a time),
                 `progress` (called with done, total and the latest result), `cancel` (a `threading.Event`).
+
+        Raises:
+            BridgeError: `invalid_input` when `inputs_list` is no list, `cancelled` when the executor was shut down
+                meanwhile.
+            SettingsError: `max_workers` is no whole number from 1.
         """
-        return self._thread.run(self.aexecute_batch(program, model_id, inputs_list, **options))
+        items = read_items(inputs_list)
+        if self._closed:
+            return [self.execute(program, model_id, item) for item in items]
+        try:
+            return self._thread.run(self.aexecute_batch(program, model_id, items, **options))
+        except _CANCELLED:
+            raise _shut_down("batch") from None
 
     async def aexecute_batch(
         self,
@@ -195,15 +212,16 @@ class DSPyPipelineExecutor:
         **options: Any,
     ) -> list[ExecutionResult]:
         """Run a batch on the caller's loop; see `execute_batch`."""
+        mode = options.get("mode", ExecutionMode.NORMAL)
 
         def run_one(item: Any) -> Awaitable[ExecutionResult]:
             return self.aexecute(program, model_id, item, **options)
 
         def skipped(_item: Any) -> ExecutionResult:
-            return self._refused(program, model_id, BridgeError("cancelled", "the batch was cancelled"))
+            return self._refused(program, model_id, mode, BridgeError("cancelled", "the batch was cancelled"))
 
         parallel = self._max_workers if max_workers is None else max_workers_of(max_workers)
-        items = list(inputs_list or ())
+        items = read_items(inputs_list)
         return await run_batch(items, run_one, skipped, parallel=parallel, progress=progress, cancel=cancel)
 
     # -- the executor itself ------------------------------------------------------------------------------------
@@ -298,8 +316,7 @@ class DSPyPipelineExecutor:
             raise BridgeError("unavailable", "the executor was shut down; make another one", retryable=False)
         if (program is None) == (model_id is None):
             raise BridgeError("invalid_request", "give either a program or a model_id")
-        if unknown := sorted(set(options) - _OPTIONS):
-            raise BridgeError("invalid_request", f"{unknown[0]!r} is no option of an execution; known are {_KNOWN}")
+        check_options(options)
         target = self._target(pipeline, program if model_id is None else model_id)
         return self._build(target, read_inputs(inputs), ExecutionMode.read(mode), model_id=model_id, **options)
 
@@ -316,25 +333,25 @@ class DSPyPipelineExecutor:
         tenant: str | None = None,
         session_id: str | None = None,
         client_request_id: str | None = None,
-        use_cache: bool = True,
-        limits: ExecutionLimits | None = None,
+        use_cache: bool | None = True,
+        limits: ExecutionLimits | Mapping[str, Any] | None = None,
         fallback: Any = (),
         model_id: str | None = None,
         emit: EventSink | None = None,
     ) -> Execution:
-        choices: tuple[Any, ...] = tuple(cast("Any", fallback)) if isinstance(fallback, list | tuple) else (fallback,)
+        choices = read_fallback(fallback)
         labels = {"session_id": session_id, "client_request_id": client_request_id, "model_id": model_id}
         return Execution(
-            id=f"{self._prefix}-{next(self._serial):x}",
+            id=self._next_id(),
             target=target,
             inputs=inputs,
             options=CallOptions(lm, adapter, config or {}),
             mode=mode,
-            timeout=_seconds(timeout) if timeout is not None else self._timeout,
+            timeout=read_seconds(timeout) if timeout is not None else self._timeout,
             tenant=tenant,
-            use_cache=use_cache and self._cache is not None,
-            limits=limits or self._limits,
-            fallback=tuple(_read_choice(choice) for choice in choices),
+            use_cache=use_cache is not False and self._cache is not None,
+            limits=self._limits if limits is None else read_limits(limits),
+            fallback=choices,
             record_steps=PARTIAL in choices or self._track.wants_steps(),
             labels={name: value for name, value in labels.items() if value is not None},
             emit=emit,
@@ -355,29 +372,31 @@ class DSPyPipelineExecutor:
             return self._thread.run(pipeline.run(execution), limit)
         except TimeoutError:  # the program holds the loop, and the loop's own deadline with it
             return self._parts.recorder.fail(execution, timed_out(execution.timeout or 0), started)
-        except asyncio.CancelledError:
-            error = BridgeError("cancelled", "the execution was cancelled: the executor was shut down")
+        except _CANCELLED:
+            return self._parts.recorder.fail(execution, _shut_down("execution"), started)
+        except BridgeError as error:
             return self._parts.recorder.fail(execution, error, started)
 
-    def _refused(self, program: Any, model_id: str | None, exception: Exception) -> ExecutionResult:
+    def _refused(self, program: Any, model_id: Any, mode: Any, exception: Exception) -> ExecutionResult:
         error = to_bridge_error(exception, "reading the execution")
-        name = model_id or ("" if program is None else type(program).__name__)
+        name = model_id if isinstance(model_id, str) else "" if program is None else type(program).__name__
         self.statistics.add(name, 0.0, error.kind, 0, False)
         logger.warning("an execution was refused: %s", error.message)
-        metadata = {"error_kind": error.kind, "error_details": error.details, "cache": "off"}
+        metadata = {
+            "execution_id": self._next_id(),
+            "mode": str(mode)[:80],
+            "error_kind": error.kind,
+            "error_details": error.details,
+            "cache": "off",
+        }
         return ExecutionResult(False, {}, error.message, 0.0, name, metadata)
 
-
-def _read_choice(choice: Any) -> Any:
-    if isinstance(choice, str) and choice not in (STALE, PARTIAL) and choice.startswith("lm:"):
-        return FallbackLM(choice[3:])
-    return choice
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._serial):x}"
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise BridgeError("invalid_input", f"timeout must be a number of seconds above 0, it is {value!r:.80}")
-    return value
+def _shut_down(what: str) -> BridgeError:
+    return BridgeError("cancelled", f"the {what} was cancelled: the executor was shut down")
 
 
 def _without_retries(settings: Settings) -> Settings:

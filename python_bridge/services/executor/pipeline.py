@@ -7,7 +7,6 @@ from typing import Any
 
 from python_bridge.engine.interface import CallResult
 from python_bridge.engine.targets.interface import Target
-from python_bridge.errors import BridgeError
 from python_bridge.services.executor.breaker import Breakers
 from python_bridge.services.executor.caching import Caching, find_key, wants_cache
 from python_bridge.services.executor.deadline import Deadline
@@ -86,7 +85,8 @@ class Pipeline:
             check(execution)
             key = find_key(execution)
             found: CallResult | None = cache.get(key.digest, count=False) if key is not None else None
-        except BridgeError as error:
+        except Exception as exception:
+            error = to_bridge_error(exception, f"executing {execution.target.name}")
             return self._parts.recorder.fail(execution, error, started)
         return None if found is None else self._parts.recorder.succeed(execution, found, started)
 

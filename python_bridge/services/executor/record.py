@@ -11,6 +11,7 @@ from python_bridge.services.executor.execution import Execution
 from python_bridge.services.executor.model import ExecutionMode, ExecutionResult
 from python_bridge.services.executor.statistics import Statistics
 from python_bridge.services.observability.traces import current_trace_id
+from python_bridge.wire.told import plain
 
 logger = logging.getLogger("python_bridge.executor")
 
@@ -32,7 +33,8 @@ class Recorder:
     def succeed(self, execution: Execution, result: CallResult, started: float) -> ExecutionResult:
         """Return the result of an execution that began at `started` (`time.perf_counter`)."""
         seconds = time.perf_counter() - started
-        made = ExecutionResult(True, result.outputs, None, seconds, execution.target.name, _metadata(execution))
+        outputs = plain(result.outputs)
+        made = ExecutionResult(True, outputs, None, seconds, execution.target.name, _metadata(execution))
         made.metadata["cache"] = result.cache
         if execution.mode is not ExecutionMode.DRY_RUN:
             made.metadata.update(usage=result.usage, cost=result.cost, model=result.model, adapter=result.adapter)

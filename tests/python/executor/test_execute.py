@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import json
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -250,6 +252,48 @@ def test_the_lm_of_the_callers_context_is_used(make: Any) -> None:
     with dspy.context(lm=inner.lm):
         assert executor.execute(dspy.Predict("q -> answer"), inputs={"q": "x"}).outputs == {"answer": "inner"}
     assert executor.execute(dspy.Predict("q -> answer"), inputs={"q": "x"}).outputs == {"answer": "outer"}
+
+
+def test_program_json_that_names_no_lm_takes_that_of_the_callers_context(make: Any) -> None:
+    inner = ScriptedLM([{"answer": "inner"}], default={"answer": "inner again"})
+    executor = make()
+    with dspy.context(lm=inner.lm):
+        assert executor.execute(JSON_PROGRAM, inputs={"question": "x"}).outputs == {"answer": "inner"}
+    assert "there is no LM named 'default'" in executor.execute(JSON_PROGRAM, inputs={"question": "x"}).error
+
+
+class OwnLM(dspy.BaseLM):
+    """A class as users have them: it can only wait."""
+
+    def __init__(self) -> None:
+        super().__init__("own")
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        assert threading.current_thread() is not threading.main_thread(), "the loop goes on while it waits"
+        message = SimpleNamespace(content="[[ ## answer ## ]]\nmine\n\n[[ ## completed ## ]]")
+        choice = SimpleNamespace(message=message, finish_reason="stop")
+        return SimpleNamespace(choices=[choice], usage={}, model="own")
+
+
+@pytest.mark.anyio
+@pytest.mark.req("EX-1")
+@pytest.mark.filterwarnings("ignore:Implementing custom LMs")
+@pytest.mark.parametrize("program", [JSON_PROGRAM, dspy.Predict("question -> answer")])
+async def test_an_lm_class_of_the_callers_own_that_blocks_runs_in_a_thread(make: Any, program: Any) -> None:
+    executor = make(lms={"default": OwnLM()})
+    assert (await executor.aexecute(program, inputs={"question": "x"})).outputs == {"answer": "mine"}
+    with dspy.context(lm=OwnLM()):
+        assert (await executor.aexecute(program, inputs={"question": "y"})).outputs == {"answer": "mine"}
+
+
+@pytest.mark.req("EX-1")
+def test_plain_lms_of_dspy_are_taken_by_name(make: Any) -> None:
+    lm = dspy.LM("openai/x", api_base="http://127.0.0.1:1/v1", api_key="k", cache=False, num_retries=0)
+    result = make(lms={"default": lm}, max_retries=0).execute(JSON_PROGRAM, inputs={"question": "x"})
+    assert result.metadata["error_kind"] == "lm_error"
+    assert "failed to connect" in result.error
+    refused = make(lms={"default": "openai/x"}).execute(JSON_PROGRAM, inputs={"question": "x"})
+    assert "must be a dspy.LM" in refused.error
 
 
 def test_without_any_lm_the_error_says_what_to_do(make: Any) -> None:
