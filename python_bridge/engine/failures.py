@@ -69,14 +69,16 @@ def _lm_error(error: Any) -> BridgeError:
 
 def _unreadable(error: Any) -> BridgeError:
     fields = [*error.signature.output_fields] if error.signature is not None else []
+    # The classes of `engine.adapters` are DSPy's own to whoever reads of them.
+    adapter = error.adapter_name.removeprefix("Memo")
     response = clean(str(error.lm_response or ""))
     names = ", ".join(f"`{name}`" for name in fields)
     return BridgeError(
         "lm_error",
-        f"the language model answered, but {error.adapter_name} cannot read the output fields {names} from it: "
+        f"the language model answered, but {adapter} cannot read the output fields {names} from it: "
         f"{_quoted(response)}. Use a stronger model, another adapter, or fewer and simpler fields.",
         retryable=False,
-        details={"code": "adapter_parse_error", "adapter": error.adapter_name, "fields": fields, "response": response},
+        details={"code": "adapter_parse_error", "adapter": adapter, "fields": fields, "response": response},
     )
 
 

@@ -4,18 +4,22 @@ import datetime
 import decimal
 import enum
 import json
+import re
 import sys
 import uuid
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import dspy
 from pydantic import BaseModel
 
+from python_bridge.engine.adapters.readable import is_lazy
 from python_bridge.engine.inputs import MARKER
 from python_bridge.errors import BridgeError
 
-_SCALARS = (str, int, float, bool, bytes, type(None))
+_SCALARS = (int, float, bool, bytes, type(None))
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def to_plain(value: Any) -> Any:
@@ -25,6 +29,8 @@ def to_plain(value: Any) -> Any:
     stay dates, an image is its data URI or URL. What the wire knows itself (numpy arrays, Arrow tables, tuples, sets)
     stays.
     """
+    if type(value) is str:
+        return _text(value)
     if type(value) in _SCALARS:
         return value
     if isinstance(value, enum.Enum):
@@ -32,10 +38,17 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return _model(value)
     if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {_text(str(key)): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return _collection(value)
     return _other(value)
+
+
+def _text(value: str) -> str:
+    """Join the halves of a character that broken JSON escapes one by one; a half that stands alone is no text."""
+    if value.isascii() or not _SURROGATES.search(value):
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _model(value: BaseModel) -> Any:
@@ -74,6 +87,8 @@ def _other(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):
         return value.item()
+    if isinstance(value, deque) or is_lazy(value):
+        return [to_plain(item) for item in value]
     if isinstance(value, dspy.Example):
         return {str(name): to_plain(item) for name, item in value.items()}
     return value

@@ -13,6 +13,7 @@ from dspy.adapters.utils import format_field_value
 
 from python_bridge.engine.adapters.common import CommonAnswer, CommonPrompt
 from python_bridge.engine.adapters.kept import CACHE_SIZE, Kept, key_of
+from python_bridge.engine.adapters.readable import ReadableAnswer
 from python_bridge.engine.compat.streams import CarefulFallback
 
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -58,7 +59,7 @@ class _ChatInputs:
         return "\n\n".join(parts).strip()
 
 
-class MemoJSONAdapter(_Memo, _ChatInputs, dspy.JSONAdapter):
+class MemoJSONAdapter(ReadableAnswer, _Memo, _ChatInputs, dspy.JSONAdapter):
     """`dspy.JSONAdapter`; the schema of structured outputs is made once a signature and LM."""
 
     def __init__(self, **options: Any) -> None:
@@ -74,8 +75,10 @@ class MemoJSONAdapter(_Memo, _ChatInputs, dspy.JSONAdapter):
         lm_kwargs.update(self._formats[key])
 
 
-class MemoChatAdapter(CarefulFallback, _Memo, _ChatInputs, CommonAnswer, dspy.ChatAdapter):
-    """`dspy.ChatAdapter`; what it cannot read is asked for again by one and the same JSON adapter."""
+class _AsJSON:
+    """What an adapter cannot read is asked for again by one and the same JSON adapter."""
+
+    use_native_function_calling: bool
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -85,7 +88,11 @@ class MemoChatAdapter(CarefulFallback, _Memo, _ChatInputs, CommonAnswer, dspy.Ch
         return self._fallback
 
 
-class MemoXMLAdapter(CarefulFallback, _Memo, dspy.XMLAdapter):
+class MemoChatAdapter(_AsJSON, CarefulFallback, ReadableAnswer, _Memo, _ChatInputs, CommonAnswer, dspy.ChatAdapter):
+    """`dspy.ChatAdapter`."""
+
+
+class MemoXMLAdapter(_AsJSON, CarefulFallback, ReadableAnswer, _Memo, dspy.XMLAdapter):
     """`dspy.XMLAdapter`."""
 
 

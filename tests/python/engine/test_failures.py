@@ -1,5 +1,6 @@
 """What LMs and programs raise becomes one of the closed set of errors."""
 
+import enum
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,9 @@ from python_bridge.testing.scripted import ScriptedLM
 Make = Callable[..., DSPyEngine]
 
 
-async def failure(engine: DSPyEngine, call: Any, **given: Any) -> BridgeError:
+async def failure(engine: DSPyEngine, call: Any, signature: str = "q -> answer: int", **given: Any) -> BridgeError:
     with pytest.raises(BridgeError) as caught:
-        await call(engine, "q -> answer: int", {"q": "?"}, **given)
+        await call(engine, signature, {"q": "?"}, **given)
     return caught.value
 
 
@@ -113,3 +114,42 @@ def test_anything_else_that_a_program_raises_is_a_program_error() -> None:
 
 def test_control_characters_of_the_provider_are_shown_and_not_sent_to_the_terminal() -> None:
     assert clean("a\x1b]0;title\x07 b\u202ec\n\td é") == "a␛]0;title␇ b�c\n\td é"
+
+
+UNREADABLE = [
+    ("json", "q -> c: Literal['a'], n: list[int]", '{"c": "a", "n": [' + "[" * 5000),
+    ("chat", "q -> n: Any", "[[ ## n ## ]]\n" + "[" * 20_000),
+    ("xml", "q -> n: Any", "<n>" + "<x>" * 5000 + "</x>" * 5000 + "</n>"),
+    ("json", "q -> c: Colour", '{"c": ["red"]}'),
+    ("xml", "q -> c: Colour", "<c>red</c><c>red</c>"),
+    ("chat", "q -> n: Iterable[int]", "[[ ## n ## ]]\n[1, 'x']"),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.req("FR1.2.4")
+@pytest.mark.parametrize(("adapter", "signature", "text"), UNREADABLE, ids=[f"{row[0]} {row[1]}" for row in UNREADABLE])
+async def test_whatever_an_answer_makes_a_parser_raise_it_is_an_answer_that_cannot_be_read(
+    make_engine: Make, call: Any, adapter: str, signature: str, text: str
+) -> None:
+    engine = make_engine(ScriptedLM([text, text]).lm, types={"Colour": enum.Enum("Colour", {"RED": "red"})})
+    error = await failure(engine, call, signature, adapter=adapter)
+    assert (error.kind, error.details["code"]) == ("lm_error", "adapter_parse_error")
+    assert error.details["adapter"] == "JSONAdapter"
+
+
+@pytest.mark.anyio
+@pytest.mark.req("FR1.2.4")
+async def test_halves_of_characters_that_broken_json_escapes_are_text_that_can_be_sent(
+    make_engine: Make, call: Any
+) -> None:
+    lm = ScriptedLM(["{'t': {'a': \"\\ud83c\\udf89\", \"\\ud83c\": ['\\udf89 x']}}"]).lm
+    outputs = (await call(make_engine(lm), "q -> t: dict[str, Any]", {"q": "?"}, adapter="json")).outputs
+    assert outputs == {"t": {"a": "🎉", "\ufffd": ["\ufffd x"]}}
+
+
+@pytest.mark.anyio
+async def test_deques_and_items_that_nobody_has_looked_at_are_lists(make_engine: Make, call: Any) -> None:
+    lm = ScriptedLM(["[[ ## d ## ]]\n[1, 2]\n\n[[ ## i ## ]]\n[[3], [4]]"]).lm
+    outputs = (await call(make_engine(lm), "q -> d: Deque[int], i: list[Iterable[int]]", {"q": "?"})).outputs
+    assert outputs == {"d": [1, 2], "i": [[3], [4]]}

@@ -86,21 +86,32 @@ defmodule DSPex.Native.Program do
 
   defp settings(compiled, options) do
     timeout = Keyword.get(options, :timeout, 60_000)
+    out = :counters.new(1, [])
 
     %{
       params: Map.merge(compiled.params, text_keys(options[:config] || %{})),
       deadline: if(timeout == :infinity, do: :infinity, else: System.monotonic_time(:millisecond) + timeout),
-      on_token: options[:on_token]
+      on_token: options[:on_token] && counted(options[:on_token], out),
+      out: out
     }
   end
 
-  # DSPy's ChatAdapter asks once more with the JSONAdapter when the answer cannot be read.
-  defp ask(:chat, compiled, inputs, lm, settings) do
-    with {:error, %Error{details: %{"kind" => _unreadable}}} <- once(:chat, compiled, inputs, lm, settings),
-         do: once(:json, compiled, inputs, lm, settings)
+  defp counted(on_token, out) do
+    fn token ->
+      :counters.add(out, 1, 1)
+      on_token.(token)
+    end
   end
 
-  defp ask(adapter, compiled, inputs, lm, settings), do: once(adapter, compiled, inputs, lm, settings)
+  defp ask(:json, compiled, inputs, lm, settings), do: once(:json, compiled, inputs, lm, settings)
+
+  # DSPy's other adapters ask once more with the JSONAdapter when the answer cannot be read and nothing of it is out.
+  defp ask(adapter, compiled, inputs, lm, settings) do
+    with {:error, %Error{details: %{"code" => "adapter_parse_error"}}} = unreadable <-
+           once(adapter, compiled, inputs, lm, settings) do
+      if :counters.get(settings.out, 1) == 0, do: once(:json, compiled, inputs, lm, settings), else: unreadable
+    end
+  end
 
   defp once(adapter, compiled, inputs, lm, settings) do
     messages = format(adapter, compiled, inputs)
@@ -117,6 +128,10 @@ defmodule DSPex.Native.Program do
          {:ok, all} <- parse_all(adapter, compiled.signature, completion.texts) do
       tokens && Fields.finish(tokens, hd(all))
       {:ok, all, completion}
+    else
+      {:error, error} ->
+        tokens && Fields.drop(tokens)
+        {:error, error}
     end
   end
 

@@ -73,6 +73,30 @@ defmodule DSPex.Native.ProgramTest do
       assert json["body"]["response_format"]["type"] == "json_schema"
     end
 
+    test "what the XML adapter cannot read is asked for again as JSON as well", %{url: url, lm: lm} do
+      OpenAI.push(url, [%{"text" => "no tags"}, %{"text" => ~s({"answer": 3})}])
+      program = DSPex.Predict.new("q -> answer: int")
+      assert {:ok, %{outputs: %{"answer" => 3}}} = Program.call(program, %{q: "?"}, lm, adapter: :xml)
+    end
+
+    @tag req: "FR1.3.3"
+    test "an answer of which a part is out is not asked for again, and leaves no table behind", %{url: url, lm: lm} do
+      OpenAI.push(url, [%{"text" => "[[ ## answer ## ]]\nmany words and no number\n\n"}, %{"text" => ~s({"answer": 3})}])
+
+      test = self()
+      on_token = &send(test, {:token, &1})
+      program = DSPex.Predict.new("q -> answer: int")
+      tables = own_tables()
+
+      assert {:error, %Error{reason: :lm_error, details: details}} =
+               Program.call(program, %{q: "?"}, lm, on_token: on_token)
+
+      assert %{"code" => "adapter_parse_error", "adapter" => "ChatAdapter", "kind" => "field_value"} = details
+      assert_received {:token, %{field: "answer", text: "many" <> _rest}}
+      assert {200, %{"requests" => [_only]}} = OpenAI.await(url, "requests=1")
+      assert own_tables() == tables
+    end
+
     test "an answer that nobody can read is an error that names the fields", %{url: url, lm: lm} do
       OpenAI.push(url, [%{"text" => "no", "times" => 2}])
 
@@ -80,7 +104,10 @@ defmodule DSPex.Native.ProgramTest do
                Program.call(DSPex.Predict.new("q -> answer: int"), %{q: "?"}, lm)
 
       assert error.message =~ "expected are the fields answer"
+      assert %{"code" => "adapter_parse_error", "adapter" => "JSONAdapter", "fields" => ["answer"]} = error.details
     end
+
+    defp own_tables, do: for(table <- :ets.all(), :ets.info(table, :owner) == self(), do: table)
 
     test "wrong inputs and wrong signatures never reach the LM", %{lm: lm} do
       assert {:error, %Error{reason: :invalid_input}} = Program.call(DSPex.Predict.new("q -> a"), %{k: 1}, lm)

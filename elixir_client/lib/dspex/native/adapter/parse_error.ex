@@ -31,10 +31,22 @@ defmodule DSPex.Native.Adapter.ParseError do
     struct(%__MODULE__{adapter: adapter, kind: kind, completion: completion, expected: expected}, options)
   end
 
-  @doc "The same error as the library's one exception, of reason `:lm_error`: the model's answer cannot be used."
+  @names %{chat: "ChatAdapter", json: "JSONAdapter", xml: "XMLAdapter"}
+
+  @doc """
+  The same error as the library's one exception, of reason `:lm_error`: the model's answer cannot be used. Its details
+  have the `"code"`, `"adapter"` and `"fields"` that a worker's have, and the `"kind"` and `"field"` of this one.
+  """
   @spec to_error(t) :: DSPex.Error.t()
   def to_error(%__MODULE__{} = error) do
-    details = %{"kind" => Atom.to_string(error.kind), "field" => error.field, "expected" => error.expected}
+    details = %{
+      "code" => "adapter_parse_error",
+      "adapter" => @names[error.adapter],
+      "fields" => error.expected,
+      "kind" => Atom.to_string(error.kind),
+      "field" => error.field
+    }
+
     DSPex.Error.new(:lm_error, message(error), details: details)
   end
 

@@ -71,6 +71,16 @@ defmodule DSPex.Native.Program.Fields do
     :ok
   end
 
+  @doc "Ends without an answer: what was held back is forgotten."
+  @spec drop(t) :: :ok
+  def drop({_module, table, _names, _on_token}), do: delete(table)
+  def drop({table, _names, _on_token}), do: delete(table)
+
+  defp delete(table) do
+    :ets.delete(table)
+    :ok
+  end
+
   # The first of two members with one name counts.
   defp hand_on(tokens, done, names, on_token) do
     Enum.reduce(tokens, done, fn {name, text, last?}, done ->
