@@ -7,7 +7,8 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ _MAX_PENDING = 10_000
 _ANSWERS_S = 600.0
 _JOBS = 1_000
 _TRIM_EVERY = 256
+_ROWS = 200
+
+
+Row = tuple[str, tuple[str, bool, float, bytes]]
+"""Id of an execution; its program, success, time and JSON."""
 
 
 class History:
@@ -127,7 +133,8 @@ class History:
     def update_job(self, job_id: str, done: int, failed: int) -> None:
         """Note progress."""
         with self._using() as connection:
-            connection.execute("UPDATE jobs SET done = ?, failed = ? WHERE id = ?", (done, failed, job_id))
+            text = "UPDATE jobs SET done = ?1, failed = ?2 WHERE id = ?3 AND (done != ?1 OR failed != ?2)"
+            connection.execute(text, (done, failed, job_id))
 
     def is_cancelled(self, job_id: str) -> bool:
         """Return whether a job was asked to stop."""
@@ -219,10 +226,13 @@ class History:
             return
         try:
             with self._using() as connection:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES (?, ?, ?, ?, ?)",
-                    [(key, *row) for key, row in rows.items()],
-                )
+                for group in _batched(rows.items()):
+                    # One statement for many rows: the interpreter's lock is let go once a statement, not once a row.
+                    places = ", ".join(["(?, ?, ?, ?, ?)"] * len(group))
+                    connection.execute(
+                        f"INSERT OR IGNORE INTO executions (id, program, success, at, body) VALUES {places}",  # noqa: S608 - constants
+                        [value for key, row in group for value in (key, *row)],
+                    )
                 self._trim(len(rows))
         except BridgeError as error:
             self.dropped += len(rows)
@@ -317,6 +327,13 @@ def _add_owners(connection: sqlite3.Connection) -> None:
         if not connection.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'owner'", (table,)).fetchone():
             with contextlib.suppress(sqlite3.OperationalError):  # another process was quicker
                 connection.execute(f"ALTER TABLE {table} ADD COLUMN owner TEXT")
+
+
+def _batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Give the rows in groups that one statement may write."""
+    left = iter(rows)
+    while group := list(islice(left, _ROWS)):
+        yield group
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

@@ -65,6 +65,11 @@ class Statistics:
         with self._lock:
             self._clear()
 
+    def times(self) -> list[float]:
+        """Return the seconds of the last executions."""
+        with self._lock:
+            return list(self._times)
+
     def show(self) -> dict[str, Any]:
         """Return everything as plain data; times in seconds, `throughput` in executions a second of the last minute."""
         with self._lock:

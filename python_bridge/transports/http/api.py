@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import os
 import secrets
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,6 +14,7 @@ import orjson
 from pydantic import BaseModel
 from starlette.types import Receive
 
+from python_bridge import __version__
 from python_bridge.errors import BridgeError
 from python_bridge.services.executor.batch import Progress
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
@@ -22,7 +24,10 @@ from python_bridge.store.history import History
 from python_bridge.transports.http import schemas
 from python_bridge.transports.http.catalogue import Catalogue
 from python_bridge.transports.http.disconnects import unless_gone
+from python_bridge.transports.http.peers import Peers
 from python_bridge.transports.http.settings import HttpSettings
+from python_bridge.transports.http.shared import Shared
+from python_bridge.transports.http.together import together
 from python_bridge.wire.told import encode_told
 
 PREFIX = "/api/v1/dspy"
@@ -41,15 +46,25 @@ class Api:
         settings: limits of requests.
         executor: runs the programs; closed with the application.
         history: closed with the application.
+        shared: what it shares with other processes behind the port.
+        slot: which of these processes this one is.
     """
 
     def __init__(
-        self, settings: HttpSettings, catalogue: Catalogue, executor: DSPyPipelineExecutor, history: History
+        self,
+        settings: HttpSettings,
+        catalogue: Catalogue,
+        executor: DSPyPipelineExecutor,
+        history: History,
+        shared: Shared | None = None,
+        slot: int = 0,
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
         self.executor = executor
         self.history = history
+        self.shared = shared
+        self.peers = Peers(shared.folder, slot, shared.slots) if shared is not None else Peers()
         self.running = 0
         self.draining = False
         self.jobs: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
@@ -140,6 +155,57 @@ class Api:
                 await self.history.written()
             return shown
 
+    # -- all processes behind the port -------------------------------------------------------------------------
+
+    async def tell(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer another process."""
+        if question.get("ask") == "clear":
+            return {"cleared": self.executor.clear_cache(question.get("program_id"))}
+        return self._state() if question.get("ask") == "state" else self.health()
+
+    async def stats(self) -> dict[str, Any]:
+        """Return the statistics of all processes, as those of one are shown, and `processes`: some of each."""
+        others, silent = await self.peers.ask({"ask": "state"})
+        return {**together([self._state(), *others]), "processes_silent": silent}
+
+    async def whole_health(self) -> dict[str, Any]:
+        """Return the state of this process, and how many there are and answer."""
+        others, _ = await self.peers.ask({"ask": "health"})
+        own = self.health()
+        running = own["running"] + sum(other["running"] for other in others)
+        return {**own, "running": running, "workers": self.peers.slots, "workers_answering": 1 + len(others)}
+
+    async def clear(self, program_id: str | None) -> int:
+        """Let all processes forget results; return how many these were.
+
+        Raises:
+            BridgeError: `unavailable` when a process did not answer.
+        """
+        cleared = self.executor.clear_cache(program_id)
+        others, silent = await self.peers.ask({"ask": "clear", "program_id": program_id}, 5.0)
+        if silent or any("cleared" not in other for other in others):
+            text = "not every process behind the port answered; results may be left in one of them, so clear again"
+            raise BridgeError("unavailable", text, retryable=True, retry_after=1.0)
+        return cleared + sum(other["cleared"] for other in others)
+
+    def health(self) -> dict[str, Any]:
+        """Return the state of this process."""
+        status = "draining" if self.draining else "ok"
+        programs = len(self.catalogue.ids())
+        return {"status": status, "version": __version__, "programs": programs, "running": self.running}
+
+    def _state(self) -> dict[str, Any]:
+        stats = {
+            **self.executor.get_execution_stats(),
+            "running": self.running,
+            "history_dropped": self.history.dropped,
+        }
+        connections = self.shared.board.connections(self.peers.slot) if self.shared is not None else None
+        times = self.executor.statistics.times()
+        return {"pid": os.getpid(), "connections": connections, "stats": stats, "times": times}
+
+    # -- executions ---------------------------------------------------------------------------------------------
+
     def seconds(self, asked: float | None) -> float:
         """Return how long an execution may take."""
         return self.settings.timeout if asked is None else min(asked, self.settings.timeout)
@@ -153,11 +219,12 @@ class Api:
 
     async def batch(self, asked: schemas.BatchRequest, receive: Receive) -> bytes:
         """Run a batch; return the body of the answer. The client that goes away stops the work."""
-        results = await unless_gone(self._results(asked, threading.Event()), receive)
-        return self._told_batch(results, secrets.token_hex(8))
+        progress = _Progress(self.told)
+        results = await unless_gone(self._results(asked, threading.Event(), progress), receive)
+        return _told_batch(results, progress, secrets.token_hex(8))
 
     async def _results(
-        self, asked: schemas.BatchRequest, cancel: threading.Event, progress: Progress | None = None
+        self, asked: schemas.BatchRequest, cancel: threading.Event, progress: Progress
     ) -> list[ExecutionResult]:
         async with self.place():
             return await self.executor.aexecute_batch(
@@ -168,17 +235,6 @@ class Api:
                 progress=progress,
                 cancel=cancel,
             )
-
-    def _told_batch(self, results: list[ExecutionResult], batch_id: str) -> bytes:
-        successful = sum(result.success for result in results)
-        shown = {
-            "batch_id": batch_id,
-            "total": len(results),
-            "successful": successful,
-            "failed": len(results) - successful,
-            "results": [orjson.Fragment(self.told(result)) for result in results],
-        }
-        return orjson.dumps(shown)
 
     def check_batch(self, asked: schemas.BatchRequest) -> None:
         """
@@ -214,12 +270,12 @@ class Api:
             await asyncio.wait(tasks, timeout=_STOP_S)
 
     async def _run_job(self, job: str, asked: schemas.BatchRequest, cancel: threading.Event) -> None:
-        progress = _Progress(self.history, job)
-        watch = asyncio.create_task(self._watch(job, cancel))
+        progress = _Progress(self.told)
+        watch = asyncio.create_task(self._watch(job, progress, cancel))
         status, body, error = "failed", None, None
         try:
             results = await self._results(asked, cancel, progress)
-            body = self._told_batch(results, job)
+            body = _told_batch(results, progress, job)
             left = any(result.metadata.get("error_kind") == "cancelled" for result in results)
             stopped = left and cancel.is_set()
             status = "cancelled" if stopped else "finished"
@@ -228,38 +284,58 @@ class Api:
             error = to_bridge_error(failure, "a batch").message
         finally:
             watch.cancel()
-        await self._finish(job, status, body, error)
+        await self._finish(job, progress, status, body, error)
 
-    async def _finish(self, job: str, status: str, body: bytes | None, error: str | None) -> None:
+    async def _finish(
+        self, job: str, progress: "_Progress", status: str, body: bytes | None, error: str | None
+    ) -> None:
         """Write how a job ended, as soon as it can be written: otherwise it would seem to run for ever."""
         while True:
             try:
+                self.history.update_job(job, progress.done, progress.failed)
                 return self.history.finish_job(job, status, body, error)
             except BridgeError as failure:
                 logger.warning("the end of the job %s cannot be written yet: %s", job, failure.message)
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _watch(self, job: str, cancel: threading.Event) -> None:
-        """Stop a job that was asked to, in whichever process; an item at work may take long."""
+    async def _watch(self, job: str, progress: "_Progress", cancel: threading.Event) -> None:
+        """Write how far a job is, and stop one that was asked to, in whichever process; an item may take long."""
         while not cancel.is_set():
             await asyncio.sleep(_LOOK_S)
             with contextlib.suppress(BridgeError):
+                self.history.update_job(job, progress.done, progress.failed)
                 if self.history.is_cancelled(job):
                     cancel.set()
 
 
 class _Progress:
-    """Writes how far a job is."""
+    """How far a batch is, and the JSON of what is done; a result is kept as soon as it is there."""
 
-    def __init__(self, history: History, job: str) -> None:
-        self._history = history
-        self._job = job
-        self._failed = 0
+    def __init__(self, tell: Callable[[ExecutionResult], bytes]) -> None:
+        self._tell = tell
+        self._bodies: dict[int, bytes] = {}
+        self.done = 0
+        self.failed = 0
 
-    def __call__(self, done: int, _total: int, result: ExecutionResult) -> None:
-        self._failed += not result.success
-        with contextlib.suppress(BridgeError):  # the next one may be written again
-            self._history.update_job(self._job, done, self._failed)
+    def __call__(self, _done: int, _total: int, result: ExecutionResult) -> None:
+        self.done += 1
+        self.failed += not result.success
+        self._bodies[id(result)] = self._tell(result)
+
+    def body(self, result: ExecutionResult) -> bytes:
+        return self._bodies.get(id(result)) or self._tell(result)
+
+
+def _told_batch(results: list[ExecutionResult], progress: _Progress, batch_id: str) -> bytes:
+    successful = sum(result.success for result in results)
+    shown = {
+        "batch_id": batch_id,
+        "total": len(results),
+        "successful": successful,
+        "failed": len(results) - successful,
+        "results": [orjson.Fragment(progress.body(result)) for result in results],
+    }
+    return orjson.dumps(shown)
 
 
 __all__ = ["PREFIX", "Api"]

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from python_bridge import __version__
 from python_bridge.services.executor.executor import DSPyPipelineExecutor
-from python_bridge.services.executor.prometheus import CONTENT_TYPE
+from python_bridge.services.executor.prometheus import CONTENT_TYPE, to_prometheus
 from python_bridge.settings import Settings
 from python_bridge.store.history import History
 from python_bridge.transports.http import problems
@@ -20,16 +20,24 @@ from python_bridge.transports.http.catalogue import Catalogue
 from python_bridge.transports.http.direct import Direct
 from python_bridge.transports.http.guard import Guard
 from python_bridge.transports.http.pages import page
-from python_bridge.transports.http.routes import health_of, routes
+from python_bridge.transports.http.routes import routes
 from python_bridge.transports.http.settings import HttpSettings
+from python_bridge.transports.http.shared import Buckets, Shared
 
 
-def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | None = None) -> Api:
+def make_api(
+    settings: HttpSettings,
+    worker: Settings,
+    lms: dict[str, Any] | None = None,
+    shared: Shared | None = None,
+    slot: int = 0,
+) -> Api:
     """Return what the routes need.
 
     Args:
         worker: LMs by name, adapter, allowed imports.
         lms: ready LMs by name, for suites.
+        shared: what it shares with other processes behind the port, of which it is number `slot`.
 
     Raises:
         BridgeError: `unavailable` when dspy is missing or the state folder cannot be written.
@@ -44,7 +52,7 @@ def make_api(settings: HttpSettings, worker: Settings, lms: dict[str, Any] | Non
         models=catalogue,
         settings=worker,
     )
-    return Api(settings, catalogue, executor, history)
+    return Api(settings, catalogue, executor, history, shared, slot)
 
 
 def history_path(settings: HttpSettings) -> Path:
@@ -57,8 +65,10 @@ def create_app(api: Api) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
+        await api.peers.start(api.tell)
         yield
         api.draining = True
+        await api.peers.close()
         await api.stop_jobs()
         await api.executor.ashutdown()
         api.history.close()
@@ -75,7 +85,8 @@ def create_app(api: Api) -> FastAPI:
     app.include_router(routes(api))
     _add_plain_routes(app, api)
     app.add_middleware(Direct, api=api)
-    app.add_middleware(Guard, settings=api.settings)
+    buckets = api.shared.buckets if api.shared is not None else Buckets(api.settings.rate, api.settings.burst)
+    app.add_middleware(Guard, settings=api.settings, buckets=buckets)
     # Before the guard: a browser asks without its token whether it may, and reads refusals too.
     if api.settings.cors_origins:
         app.add_middleware(
@@ -107,12 +118,13 @@ def _add_plain_routes(app: FastAPI, api: Api) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def ready() -> Response:  # pyright: ignore[reportUnusedFunction]
-        health = health_of(api)
-        return JSONResponse(health, 503 if api.draining else 200)
+        return JSONResponse(api.health(), 503 if api.draining else 200)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Response(api.executor.prometheus({"http_running": api.running}), media_type=CONTENT_TYPE)
+        stats = await api.stats()
+        gauges = {"http_running": stats["running"], "http_processes": len(stats["processes"])}
+        return Response(to_prometheus(stats, gauges), media_type=CONTENT_TYPE)
 
 
 __all__ = ["create_app", "history_path", "make_api"]

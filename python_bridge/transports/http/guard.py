@@ -4,14 +4,13 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
-from collections import OrderedDict
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from python_bridge.errors import BridgeError
 from python_bridge.transports.http.problems import problem
 from python_bridge.transports.http.settings import HttpSettings
+from python_bridge.transports.http.shared import Buckets
 
 OPEN = frozenset({"/", "/healthz", "/readyz", "/api/v1/dspy/health", "/openapi.json", "/docs", "/favicon.ico"})
 """Paths that need no token."""
@@ -22,20 +21,20 @@ _STRANGE_HOST = (
     "without a token the API answers to loopback names only, so that no web page can reach it under a name of its own; "
     "set SECRET_KEY or API_TOKEN_HASHES"
 )
-_MAX_CLIENTS = 10_000
 
 
 class Guard:
     """ASGI middleware.
 
     Args:
-        settings: tokens, rate, largest body.
+        settings: tokens, largest body.
+        buckets: hold the rate of each client.
     """
 
-    def __init__(self, app: ASGIApp, settings: HttpSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: HttpSettings, buckets: Buckets) -> None:
         self._app = app
         self._hashes = [bytes.fromhex(value) for value in settings.token_hashes]
-        self._buckets = Buckets(settings.rate, settings.burst)
+        self._buckets = buckets
         self._max_body = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,34 +76,6 @@ class Guard:
         return BridgeError("unauthorized", "the bearer token is missing or wrong; send Authorization: Bearer <token>")
 
 
-class Buckets:
-    """Token buckets by client, the least recently seen forgotten first.
-
-    Args:
-        rate: requests a second; 0 is no limit.
-        burst: requests that may come at once.
-    """
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = float(burst)
-        self._clients: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-
-    def take(self, client: bytes) -> float:
-        """Take one place; return 0, or how many seconds to wait for it."""
-        if self._rate <= 0:
-            return 0.0
-        key = hashlib.sha256(client).digest()
-        now = time.monotonic()
-        left, seen = self._clients.pop(key, (self._burst, now))
-        left = min(self._burst, left + (now - seen) * self._rate)
-        allowed = left >= 1
-        self._clients[key] = (left - 1 if allowed else left, now)
-        if len(self._clients) > _MAX_CLIENTS:
-            self._clients.popitem(last=False)
-        return 0.0 if allowed else (1 - left) / self._rate
-
-
 def _is_loopback(host: bytes) -> bool:
     """Whether a Host header names this machine; requests without one are no browser's."""
     return not host or _LOOPBACK.fullmatch(host.decode("latin-1").lower()) is not None
@@ -143,4 +114,4 @@ def _too_large(limit: int) -> BridgeError:
     return BridgeError("limit_exceeded", f"the body has more than {limit} bytes (max_body_bytes)")
 
 
-__all__ = ["OPEN", "Buckets", "Guard"]
+__all__ = ["OPEN", "Guard"]

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from sse_starlette.sse import EventSourceResponse
 
-from python_bridge import __version__
 from python_bridge.errors import BridgeError
 from python_bridge.services.faults import to_bridge_error
 from python_bridge.transports.http import schemas
@@ -91,28 +90,22 @@ def routes(api: Api) -> APIRouter:
 
     @router.get("/stats")
     async def stats() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        """Give counts, times, cache and tracking of this process."""
-        return {**api.executor.get_execution_stats(), "running": api.running, "history_dropped": api.history.dropped}
+        """Give counts, times, cache and tracking of all processes behind the port."""
+        return await api.stats()
 
     @router.post("/cache/clear", response_model=schemas.ClearedResponse)
     async def clear(asked: schemas.ClearRequest) -> Any:  # pyright: ignore[reportUnusedFunction]
         """Forget results."""
         if asked.program_id is not None:
             api.check_program(asked.program_id)
-        return {"cleared": api.executor.clear_cache(asked.program_id)}
+        return {"cleared": await api.clear(asked.program_id)}
 
     @router.get("/health", response_model=schemas.HealthResponse)
     async def health() -> Any:  # pyright: ignore[reportUnusedFunction]
-        """Tell whether the process works; needs no token."""
-        return health_of(api)
+        """Tell whether the server works; needs no token."""
+        return await api.whole_health()
 
     return router
-
-
-def health_of(api: Api) -> dict[str, Any]:
-    """Return the state of this process."""
-    status = "draining" if api.draining else "ok"
-    return {"status": status, "version": __version__, "programs": len(api.catalogue.ids()), "running": api.running}
 
 
 def _found(value: dict[str, Any] | None, what: str) -> dict[str, Any]:
@@ -151,4 +144,4 @@ def _last(work: "asyncio.Future[bytes]") -> dict[str, str]:
     return {"event": "error", "data": dump(error.to_object() if error else {"message": "the work was stopped"})}
 
 
-__all__ = ["health_of", "routes"]
+__all__ = ["routes"]

@@ -108,12 +108,14 @@ class ClearedResponse(BaseModel):
 
 
 class HealthResponse(BaseModel):
-    """Whether the process answers, and can work."""
+    """Whether the server answers, and can work."""
 
     status: Literal["ok", "starting", "draining"]
     version: str
     programs: int
-    running: int
+    running: int = Field(description="executions at work")
+    workers: int = Field(description="processes behind the port")
+    workers_answering: int = Field(description="how many of them answered just now")
 
 
 class Problem(BaseModel):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -11,16 +12,20 @@ from types import FrameType
 
 import uvicorn
 
+from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.store.location import prepare_file
+from python_bridge.transports.http.accept import SharingServer
 from python_bridge.transports.http.app import create_app, history_path, make_api
 from python_bridge.transports.http.settings import HttpSettings
+from python_bridge.transports.http.shared import Shared
 
 _GRACE_S = 10
 _KILL_AFTER_S = 5
 _PR_SET_PDEATHSIG = 1
 _BACKLOG = 1024
 _RESTART_PAUSE_S = 0.5
+_MAX_FAILURES = 5
 
 
 def serve(settings: HttpSettings, worker: Settings) -> int:
@@ -38,7 +43,11 @@ def serve(settings: HttpSettings, worker: Settings) -> int:
     sys.stdout.flush()
     if settings.workers == 1:
         return _serve_one(settings, worker, listener)
-    return Supervisor(settings, worker, listener).run()
+    shared = Shared(settings.workers, settings.rate, settings.burst)
+    try:
+        return Supervisor(settings, worker, listener, shared).run()
+    finally:
+        shared.close()
 
 
 def _bind(settings: HttpSettings) -> socket.socket:
@@ -54,8 +63,10 @@ def _bind(settings: HttpSettings) -> socket.socket:
     return listener
 
 
-def _serve_one(settings: HttpSettings, worker: Settings, listener: socket.socket) -> int:
-    app = create_app(make_api(settings, worker))
+def _serve_one(
+    settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared | None = None, slot: int = 0
+) -> int:
+    app = create_app(make_api(settings, worker, shared=shared, slot=slot))
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -64,7 +75,7 @@ def _serve_one(settings: HttpSettings, worker: Settings, listener: socket.socket
         timeout_graceful_shutdown=_GRACE_S,
         lifespan="on",
     )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config) if shared is None else SharingServer(config, shared.board, slot)
 
     # uvicorn sets its own handlers once it runs, and raises the signal that ended it once more for these.
     def stop(_signum: int, _frame: FrameType | None) -> None:
@@ -85,38 +96,51 @@ def _end_with_parent() -> None:
 class Supervisor:
     """Keeps as many children as wanted; they share the listening socket, and import dspy once, before they are made."""
 
-    def __init__(self, settings: HttpSettings, worker: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared) -> None:
         self._settings = settings
         self._worker = worker
         self._listener = listener
-        self._children: dict[int, float] = {}
+        self._shared = shared
+        self._children: dict[int, tuple[int, float]] = {}  # slot, and when it was made
         self._stopping = False
+        self._failures = 0
+        self._pid = os.getpid()
 
     def run(self) -> int:
-        """Start the children and watch over them until a signal ends it."""
+        """Start the children and watch over them until a signal ends it; return the exit status.
+
+        It is 1 when the children end again and again before they serve.
+        """
         from python_bridge.engine.load import preload
 
         preload()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
-        for _ in range(self._settings.workers):
-            self._fork()
+        for slot in range(self._settings.workers):
+            self._fork(slot)
         while self._children:
             self._reap()
-        return 0
+        return 1 if self._failures >= _MAX_FAILURES else 0
 
-    def _fork(self) -> None:
+    def _fork(self, slot: int) -> None:
         pid = os.fork()
         if pid:
-            self._children[pid] = time.monotonic()
+            self._children[pid] = slot, time.monotonic()
             return
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, signal.SIG_DFL)
         _end_with_parent()
         status = 1
         try:
-            status = _serve_one(self._settings, self._worker, self._listener)
+            status = _serve_one(self._settings, self._worker, self._listener, self._shared, slot)
+        except BridgeError as error:
+            sys.stderr.write(f"process {slot} behind the port cannot serve: {error.message}\n")
+        except Exception:
+            logging.getLogger("python_bridge.http").exception("process %s behind the port ended", slot)
         finally:
+            sys.stderr.flush()
+            if os.getppid() != self._pid:  # it was killed, and cannot
+                self._shared.close()
             os._exit(status)
 
     def _reap(self) -> None:
@@ -127,12 +151,22 @@ class Supervisor:
         except ChildProcessError:
             self._children.clear()
             return
-        started = self._children.pop(pid, None)
-        if started is None or self._stopping:
+        slot, started = self._children.pop(pid, (None, 0.0))
+        if slot is None:
+            return
+        served = self._shared.board.serves(slot)
+        self._shared.board.leave(slot)
+        if self._stopping:
+            return
+        others = any(self._shared.board.serves(other) for other in range(self._shared.slots))
+        self._failures = 0 if served or others else self._failures + 1
+        if self._failures >= _MAX_FAILURES:
+            sys.stderr.write("the processes behind the port end before they serve; the server ends\n")
+            self._stop(signal.SIGTERM, None)
             return
         if time.monotonic() - started < _RESTART_PAUSE_S:
             time.sleep(_RESTART_PAUSE_S)  # one that dies at once must not be made again in a tight loop
-        self._fork()
+        self._fork(slot)
 
     def _stop(self, _signum: int, _frame: FrameType | None) -> None:
         self._stopping = True

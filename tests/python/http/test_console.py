@@ -40,6 +40,7 @@ def test_the_console_shows_health_statistics_programs_and_executions(tmp_path: P
     assert "`&lt;img src=x onerror=alert(1)&gt;`" in shown
     assert '<span id="health" class="good">ok</span>' in shown
     assert made["execution_id"] in shown
+    assert f'<td class="number">{os.getpid()}</td>' in shown
     assert "predict: question -&gt; answer" in shown
     assert '<textarea name="question"' in shown
     assert "<b>2</b><span>executions</span>" in shown

@@ -1,0 +1,130 @@
+"""What the processes behind one port share: made before they are, in memory that stays one for all of them."""
+
+import contextlib
+import fcntl
+import hashlib
+import mmap
+import shutil
+import struct
+import tempfile
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+_BUCKET = struct.Struct("16sdd")  # who, places left, when last seen
+_BUCKETS = 8192
+_NEAR = 8
+_AWAY = 2**32 - 1
+
+
+class Board:
+    """Open connections of each process; each writes its own number alone.
+
+    Args:
+        slots: processes.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._counts = memoryview(mmap.mmap(-1, 4 * slots)).cast("I")
+        for slot in range(slots):
+            self._counts[slot] = _AWAY
+
+    def begin(self, slot: int) -> None:
+        """The process takes connections from now on."""
+        self._counts[slot] = 0
+
+    def leave(self, slot: int) -> None:
+        """The process takes no connections any more."""
+        self._counts[slot] = _AWAY
+
+    def add(self, slot: int, change: int) -> None:
+        """Count a connection that has come, or gone."""
+        if self.serves(slot):
+            self._counts[slot] += change
+
+    def serves(self, slot: int) -> bool:
+        """Tell whether the process takes connections."""
+        return self._counts[slot] != _AWAY
+
+    def connections(self, slot: int) -> int:
+        """Return the open connections of a process."""
+        return self._counts[slot] if self.serves(slot) else 0
+
+    def has_more_than_another(self, slot: int) -> bool:
+        """Tell whether another process has fewer connections than this one."""
+        return self._counts[slot] > min(self._counts)
+
+
+class Buckets:
+    """Token buckets by client, of all processes; of clients beyond those that find a place the one seen longest ago is
+    forgotten.
+
+    Args:
+        rate: requests a second; 0 is no limit.
+        burst: requests that may come at once.
+        lock: file whose lock the processes take in turn, which goes with the process that holds it.
+    """
+
+    def __init__(self, rate: float, burst: int, lock: Path | None = None) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._lock = lock
+        self._memory = mmap.mmap(-1, _BUCKET.size * _BUCKETS) if rate > 0 else None
+
+    def take(self, client: bytes) -> float:
+        """Take one place; return 0, or how many seconds to wait for it."""
+        if self._memory is None:
+            return 0.0
+        key = hashlib.sha256(client).digest()[:16]
+        with self._locked():
+            # Of the whole machine: what one process has written, another one may compare.
+            now = time.monotonic()
+            place, left, seen = self._find(self._memory, key, now)
+            left = min(self._burst, left + (now - seen) * self._rate)
+            allowed = left >= 1
+            _BUCKET.pack_into(self._memory, place, key, left - 1 if allowed else left, now)
+        return 0.0 if allowed else (1 - left) / self._rate
+
+    def _find(self, memory: mmap.mmap, key: bytes, now: float) -> tuple[int, float, float]:
+        """Return the client's place, what it has left, and when it was seen; a new one gets the oldest place near."""
+        first = int.from_bytes(key[:8], "big") % (_BUCKETS - _NEAR)
+        oldest, oldest_seen = first * _BUCKET.size, now
+        for place in range(first * _BUCKET.size, (first + _NEAR) * _BUCKET.size, _BUCKET.size):
+            who, left, seen = _BUCKET.unpack_from(memory, place)
+            if who == key:
+                return place, left, seen
+            if seen < oldest_seen:
+                oldest, oldest_seen = place, seen
+        return oldest, self._burst, now
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None, None, None]:
+        if self._lock is None:
+            yield
+            return
+        with self._lock.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class Shared:
+    """What the processes of one server share.
+
+    Args:
+        slots: processes.
+        rate: see `Buckets`.
+        burst: see `Buckets`.
+    """
+
+    def __init__(self, slots: int, rate: float, burst: int) -> None:
+        self.slots = slots
+        self.folder = Path(tempfile.mkdtemp(prefix="dspex-http-"))  # of mode 0700
+        self.board = Board(slots)
+        self.buckets = Buckets(rate, burst, self.folder / "lock")
+
+    def close(self) -> None:
+        """Remove what lies on the disk."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+__all__ = ["Board", "Buckets", "Shared"]
