@@ -7,6 +7,7 @@ import orjson
 
 from python_bridge.tracking.journal import MAX_RECORD
 
+_PLAIN = 0  # half the time, and enough for keys that are texts
 _OPTIONS = orjson.OPT_NON_STR_KEYS
 _REPR_CHARS = 500
 _LONG_BYTES = 16 * 1024
@@ -19,16 +20,16 @@ def body_of(event: dict[str, Any]) -> bytes:
     Values that are no JSON stand there by their `repr`. What is too large goes without steps, and then with its long
     values cut.
     """
-    body = _dumped(event) or _dumped({name: _kept(name, value) for name, value in event.items()})
+    body = _dumped(event, _PLAIN) or _dumped(event) or _dumped({name: _kept(name, value) for name, value in event.items()})
     if body is not None and len(body) > MAX_RECORD:
         less = {name: value for name, value in event.items() if name != "steps"}
         body = _dumped({name: _kept(name, value, _LONG_BYTES) for name, value in less.items()})
     return body or b"null"
 
 
-def _dumped(value: Any) -> bytes | None:
+def _dumped(value: Any, options: int = _OPTIONS) -> bytes | None:
     try:
-        return orjson.dumps(value, default=_told, option=_OPTIONS)
+        return orjson.dumps(value, default=_told, option=options)
     except (TypeError, ValueError, RecursionError):
         return None
 
