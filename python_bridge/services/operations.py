@@ -187,8 +187,9 @@ class WorkerOperations:
 def _make_tracker(settings: Settings) -> Any:
     if not settings.tracking:
         return None
-    from python_bridge.tracking.make import tracker_from_environment
+    from python_bridge.tracking.make import bound_requests, tracker_from_environment
 
+    bound_requests()
     return tracker_from_environment()
 
 

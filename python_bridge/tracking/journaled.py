@@ -23,6 +23,7 @@ logger = logging.getLogger("python_bridge.tracking")
 _MAX_WAIT_S = 60.0
 _ATTEMPTS = 10
 _DOWN_SHARE = 0.2
+_SLOW_S = 15.0  # a batch takes MLflow less, the first into a new SQLite file too
 _LAST_S = 0.5  # to let go of the journal
 
 
@@ -93,6 +94,7 @@ class JournaledTracker:
         self._closing = False
         self._recorded = self._exported = self._failures = self._unreadable = self._refused = 0
         self._failing = 0  # attempts in a row
+        self._attempted: float | None = None  # when the export began that is at work
         self._error: str | None = None
         self._allowance, self._filled = options.steps_a_second, time.monotonic()
         self._thread = threading.Thread(target=self._drain, name="dspex-tracking", daemon=True)
@@ -145,11 +147,16 @@ class JournaledTracker:
         disk."""
         if self._closing:
             return
-        end = time.monotonic() + self._options.close_s * (_DOWN_SHARE if self._failing else 1.0)
+        end = time.monotonic() + self._options.close_s * (_DOWN_SHARE if self._is_down() else 1.0)
         self.flush(end - time.monotonic())
         self._closing = True
         self._wake.set()
         self._thread.join(max(0.0, end - time.monotonic()) + _LAST_S)
+
+    def _is_down(self) -> bool:
+        """Whether the tracker fails, or is silent for so long that MLflow must be repeating requests."""
+        attempted = self._attempted
+        return self._failing > 0 or (attempted is not None and time.monotonic() - attempted > _SLOW_S)
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
@@ -162,13 +169,16 @@ class JournaledTracker:
             try:
                 batch, position = journal.read(self._options.batch)
                 if batch:
+                    self._attempted = time.monotonic()
                     exporter = exporter or self._make_exporter()
                     self._export(exporter, self._read(batch), suspect)
+                    self._attempted = None
                 if position != journal.position:
                     journal.done(position)
                 self._failing, suspect = 0, False
             except Exception as error:  # whatever the tracker's library or server does, executions go on
                 self._note(error)
+                self._attempted = None
                 exporter, suspect = _closed(exporter), isinstance(error, DATA_ERRORS)
                 wait = min(_MAX_WAIT_S, self._options.retry_s * 2.0 ** min(self._failing - 1, 16))
                 if self._pause(wait * random.uniform(0.5, 1.0)):

@@ -14,6 +14,19 @@ from python_bridge.tracking.mlflow_exporter import INSTALL, MlflowExporter, Mlfl
 logger = logging.getLogger("python_bridge.tracking")
 
 
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+def bound_requests() -> None:
+    """Bound MLflow's requests in a process that is the bridge's own, unless the environment says otherwise.
+
+    By default a server that answers with errors holds a request for minutes, and one that hangs for a quarter of an
+    hour; the journal asks again by itself.
+    """
+    for name, value in _BOUNDS.items():
+        os.environ.setdefault(name, value)
+
+
 def tracker_from_environment(environ: Mapping[str, str] | None = None) -> Tracker:
     """Return a tracker into the MLflow that the environment names, else into a SQLite file of the user's own.
 
@@ -67,4 +80,4 @@ def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledT
     return JournaledTracker(tracking, make_exporter)
 
 
-__all__ = ["make_tracker", "tracker_from_environment"]
+__all__ = ["bound_requests", "make_tracker", "tracker_from_environment"]

@@ -1,8 +1,10 @@
 """Executions → MLflow: traces in batches, and metrics of runs that group executions."""
 
+import contextlib
 import json
 import logging
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.tracking.journaled import Refused
+from python_bridge.tracking.reachable import check_reachable
 from python_bridge.tracking.spans import SpanData, spans_of
 from python_bridge.tracking.versions import logged_model_id
 
@@ -20,6 +24,10 @@ _SAMPLES = 5
 _SAMPLE_CHARS = 100
 _PREVIEW_CHARS = 1000
 _KEY = "dspex.run_key"
+_NAME_CHARS = 250  # MLflow's bound of a session's id; it takes longer names of runs, and shows none of them whole
+_MAX_RUNS = 1000
+_NOT_IN_NAMES = re.compile(r"[^\w.\- :/]")
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,15 @@ def find_experiment(client: Any, options: MlflowOptions) -> str:
 
     Args:
         client: `mlflow.MlflowClient`, or a store of MLflow's, which has the same methods.
+
+    Raises:
+        BridgeError: `unavailable` while the experiment is deleted: it is the user's to say where executions go.
     """
     found = client.get_experiment_by_name(options.experiment)
     if found is not None:
+        if found.lifecycle_stage == "deleted":
+            text = f"the experiment {options.experiment!r} is deleted; run `mlflow experiments restore --experiment-id "
+            raise BridgeError("unavailable", f"{text}{found.experiment_id}`, or name another (MLFLOW_EXPERIMENT_NAME)")
         return found.experiment_id
     artifacts = options.artifacts.as_uri() if options.artifacts else None
     try:
@@ -76,6 +90,13 @@ def find_experiment(client: Any, options: MlflowOptions) -> str:
         if found is None:
             raise
         return found.experiment_id
+
+
+def end_run(store: Any, run: str, status: str) -> None:
+    """End a run. MLflow's clients would print its address on the standard output, which is the caller's."""
+    from mlflow.entities import RunStatus
+
+    store.update_run_info(run, RunStatus.from_string(status), int(time.time() * 1000), None)
 
 
 _autologged = False
@@ -106,6 +127,7 @@ class MlflowExporter:
             BridgeError: `unavailable` when MLflow is missing.
             Exception: what MLflow raises when its store cannot be opened.
         """
+        check_reachable(options.uri)
         mlflow = import_mlflow()
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         from mlflow.tracing.client import TracingClient
@@ -119,7 +141,27 @@ class MlflowExporter:
         self._runs: dict[str, str] = {}
 
     def export(self, events: Sequence[dict[str, Any]]) -> None:
-        """Export a batch; the same one twice leaves one trace and one value each."""
+        """Export a batch; the same one twice leaves one trace and one value each.
+
+        Raises:
+            Refused: MLflow works, and does not take what is in the batch.
+            Exception: whatever MLflow raises when it does not work.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._export(events)
+        except MlflowException as error:
+            if error.error_code in _REFUSALS:
+                raise Refused(str(error)) from error
+            raise
+        except ValueError as error:
+            if isinstance(error, json.JSONDecodeError | OSError):  # the server's answer
+                raise
+            raise Refused(str(error)) from error
+
+    def _export(self, events: Sequence[dict[str, Any]]) -> None:
+        check_reachable(self._options.uri)
         grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for event in events:
             grouped[self._run_key(event)].append(event)
@@ -128,8 +170,8 @@ class MlflowExporter:
         for key, members in grouped.items():
             run = self._log_run(key, members)
             for event in members:
-                tags = {"mlflow.traceName": event["program"], "execution_id": event["id"], **run}
-                tags |= {name: str(value) for name, value in event.get("labels", {}).items()}
+                tags = {"mlflow.traceName": event["program"][:_NAME_CHARS], "execution_id": event["id"], **run}
+                tags |= {name: str(value)[:_NAME_CHARS] for name, value in event.get("labels", {}).items()}
                 if event["mode"] != "normal":  # each tag takes MLflow a tenth of what it needs for a trace
                     tags["mode"] = event["mode"]
                 data = list(spans_of(event, tags))
@@ -144,7 +186,8 @@ class MlflowExporter:
         run = self._run(key, members[0])
         self._log_metrics(run, members)
         if self._options.run_per_execution:
-            self._client.set_terminated(run, "FINISHED" if members[0]["success"] else "FAILED")
+            end_run(self._traces.store, run, "FINISHED" if members[0]["success"] else "FAILED")
+            del self._runs[key]
         return {"run_id": run}
 
     def _start_trace(self, event: dict[str, Any], root: SpanData, models: dict[str, str | None]) -> None:
@@ -155,32 +198,43 @@ class MlflowExporter:
             models[model] = logged_model_id(self._client, model)  # for every batch: an alias may move
         linked = models.get(model)
         if linked is not None or "client_request_id" in labels:
-            info = _trace_info(self._experiment, root, labels.get("client_request_id"), linked)
+            info = _trace_info(
+                self._experiment, root, (labels.get("client_request_id") or "")[:_NAME_CHARS] or None, linked
+            )
             self._traces.start_trace(info)
 
     def close(self) -> None:
         """End the runs that group executions."""
-        if self._client is not None and not self._options.run_per_execution:
-            for run in self._runs.values():
-                self._client.set_terminated(run, "FINISHED")
+        if not self._options.run_per_execution:
+            self._finish(list(self._runs))
         self._runs.clear()
+
+    def _finish(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            with contextlib.suppress(Exception):  # somebody has deleted it; the others end all the same
+                end_run(self._traces.store, self._runs.pop(key), "FINISHED")
 
     def _run_key(self, event: dict[str, Any]) -> str:
         if self._options.run_per_execution:
             return event["id"]
         day = time.strftime("%Y-%m-%d", time.gmtime(event["started"]))
-        return f"{event['id'].partition('-')[0]}/{event['program']}/{day}"
+        return f"{event['id'].partition('-')[0]}/{event['program'][:_NAME_CHARS]}/{day}"
 
     def _run(self, key: str, first: dict[str, Any]) -> str:
         """Return the run of a key: one of this exporter's, one that an earlier process began, or a new one."""
         if (run := self._runs.get(key)) is not None:
             return run
+        if not self._options.run_per_execution:
+            day = key.rpartition("/")[2]
+            over = [known for known in self._runs if known.rpartition("/")[2] < day]
+            self._finish(over if len(self._runs) < _MAX_RUNS else list(self._runs))
         found = self._client.search_runs([self._experiment], f"tags.`{_KEY}` = '{_quoted(key)}'", max_results=1)
         if found:
             run = found[0].info.run_id
         else:
             tags = {_KEY: _quoted(key), "dspex.pid": str(os.getpid())}
-            name = f"{first['program']} {first['id'] if self._options.run_per_execution else key.rpartition('/')[2]}"
+            last = first["id"] if self._options.run_per_execution else key.rpartition("/")[2]
+            name = f"{first['program'][:_NAME_CHARS]} {last}"
             made = self._client.create_run(self._experiment, int(first["started"] * 1000), tags, name)
             run = made.info.run_id
             self._log_params(run, first)
@@ -191,12 +245,12 @@ class MlflowExporter:
         from mlflow.entities import Param
 
         params = {
-            "program_name": event["program"],
+            "program_name": event["program"][:_NAME_CHARS],
             "mode": event["mode"],
             "input_keys": ",".join(event["inputs"])[:_SAMPLE_CHARS],
             **{
-                f"output_{name}": str(value)[:_SAMPLE_CHARS]
-                for name, value in list(event["outputs"].items())[:_SAMPLES]
+                f"output_{_NOT_IN_NAMES.sub('_', name)[:_SAMPLE_CHARS]}": str(value)[:_SAMPLE_CHARS]
+                for name, value in list((event["outputs"] or {}).items())[:_SAMPLES]
             },
         }
         if "model_id" in event.get("labels", {}):
@@ -275,4 +329,12 @@ def _span(data: SpanData) -> Any:
     )
 
 
-__all__ = ["INSTALL", "MlflowExporter", "MlflowOptions", "enable_autolog", "find_experiment", "import_mlflow"]
+__all__ = [
+    "INSTALL",
+    "MlflowExporter",
+    "MlflowOptions",
+    "enable_autolog",
+    "end_run",
+    "find_experiment",
+    "import_mlflow",
+]

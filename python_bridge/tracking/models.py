@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
-from python_bridge.tracking.mlflow_exporter import MlflowOptions, find_experiment, import_mlflow
+from python_bridge.tracking.mlflow_exporter import MlflowOptions, end_run, find_experiment, import_mlflow
 from python_bridge.tracking.versions import MODEL_TAG, find_version
 
 ARTIFACT = "program.json"
@@ -26,6 +26,8 @@ def log_program(options: MlflowOptions, name: str, program: Mapping[str, Any], a
     if (found := _secret(program, "program")) is not None:
         raise BridgeError("invalid_request", f"{found} looks like a secret; name LMs, and keep keys in the environment")
     mlflow = import_mlflow()
+    from mlflow.tracing.client import TracingClient
+
     client = mlflow.MlflowClient(options.uri)
     experiment = find_experiment(client, options)
     run = client.create_run(experiment, run_name=f"{name} (program)")
@@ -33,7 +35,7 @@ def log_program(options: MlflowOptions, name: str, program: Mapping[str, Any], a
         path = Path(folder) / ARTIFACT
         path.write_text(json.dumps(program, ensure_ascii=False, indent=2), "utf-8")
         client.log_artifact(run.info.run_id, str(path))
-    client.set_terminated(run.info.run_id)
+    end_run(TracingClient(options.uri).store, run.info.run_id, "FINISHED")
     if not client.search_registered_models(f"name = '{name}'", max_results=1):
         client.create_registered_model(name)
     tags = {"dspex.format": "program-json"}

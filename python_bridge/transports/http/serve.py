@@ -15,6 +15,7 @@ import uvicorn
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings, SettingsError
 from python_bridge.store.location import prepare_file
+from python_bridge.tracking.make import bound_requests
 from python_bridge.transports.http.accept import SharingServer
 from python_bridge.transports.http.app import create_app, history_path, make_api
 from python_bridge.transports.http.settings import HttpSettings
@@ -66,6 +67,7 @@ def _bind(settings: HttpSettings) -> socket.socket:
 def _serve_one(
     settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared | None = None, slot: int = 0
 ) -> int:
+    bound_requests()
     app = create_app(make_api(settings, worker, shared=shared, slot=slot))
     config = uvicorn.Config(
         app,

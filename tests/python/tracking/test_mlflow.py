@@ -28,14 +28,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A SQLite store that has its tables: making them takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    import_mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
-    return f"sqlite:///{path}"
-
-
 def options(uri: str, tmp_path: Path, experiment: str, **more: Any) -> MlflowOptions:
     return MlflowOptions(uri=uri, experiment=experiment, artifacts=tmp_path / "artifacts", **more)
 
