@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,27 @@ if TYPE_CHECKING:
     from python_bridge.transports.link import RunTool, WorkerLink
 
 _ROOT = Path(__file__).resolve().parents[2]
-_TELLS = "listening on "
+_TELLS = b"listening on "
+_CHUNK = 64 * 1024
 _GRACE_S = 0.5
+
+
+def _lines(output: io.FileIO) -> Iterator[bytes]:
+    """Give what is read in lines, with their ends; one that is long comes in parts."""
+    rest = b""
+    while chunk := output.read(_CHUNK):
+        *lines, rest = (rest + chunk).splitlines(keepends=True)
+        yield from lines
+        if rest.endswith(b"\n") or len(rest) > _CHUNK:
+            yield rest
+            rest = b""
+    yield rest
+
+
+def _print(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(2, view) :]
 
 
 class Backend:
@@ -41,6 +62,7 @@ class Backend:
         self._folder = SocketFolder()
         self._killed = False
         self._process: asyncio.subprocess.Process | None = None
+        self._connecting: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -53,23 +75,47 @@ class Backend:
         command = [sys.executable, "-m", "python_bridge", "worker", *self._arguments, "--listen", self.address]
         paths = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         environ = {**os.environ, **self._environ, "PYTHONPATH": paths, "DSPEX_TOKEN": self.token}
-        process = self._process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environ
-        )
+        read_end, write_end = os.pipe()
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=write_end, env=environ
+            )
+        finally:
+            os.close(write_end)
+            passed_on = self._relay(read_end)
         if self._killed:
             self.kill()
-        output: Any = process.stdout
-        async for line in output:
-            if not self.link.done() and line.decode(errors="replace").startswith(_TELLS):
-                await self._connect()
-            else:
-                sys.stderr.buffer.write(line)
-                sys.stderr.flush()
         status = await process.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(passed_on, _GRACE_S)
+        if self._connecting is not None:
+            await self._connecting
         if not self.link.done():
             self.link.set_exception(BridgeError("worker_lost", f"the worker's process ended with status {status}"))
             self.link.exception()
         return status
+
+    def _relay(self, source: int) -> "asyncio.Future[None]":
+        """Pass on what the process prints; done at its end. In a thread: nothing waits for whoever reads the log."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def connect() -> None:
+            self._connecting = loop.create_task(self._connect())
+
+        def pass_on() -> None:
+            # The loop may be closed, and nobody reads the log any more.
+            with contextlib.suppress(OSError, RuntimeError), os.fdopen(source, "rb", buffering=0) as output:
+                for line in _lines(output):
+                    if line.startswith(_TELLS) and self._connecting is None:
+                        loop.call_soon_threadsafe(connect)
+                    else:
+                        _print(line)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
+
+        threading.Thread(target=pass_on, name="worker-output", daemon=True).start()
+        return ended
 
     async def _connect(self) -> None:
         from python_bridge.transports.link import WorkerLink  # the ready file does not wait for it

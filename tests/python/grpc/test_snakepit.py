@@ -1,6 +1,7 @@
 """Workers that Snakepit starts, watches and kills; the other side here is `snakepit_client`."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -105,6 +106,36 @@ async def test_a_worker_process_that_ends_fails_its_calls_and_ends_the_whole_but
         assert await worker.process.wait() == 70
         _, errors = await worker.process.communicate()
         assert "the worker process ended with status 0" in errors.decode()
+
+
+async def test_a_program_may_print_lines_of_any_length(tmp_path: Path) -> None:
+    def printed(pid: int) -> None:
+        with open(f"/proc/{pid}/fd/1", "wb", buffering=0) as stdout:
+            stdout.write(b"x" * 1_000_000 + b"\n" + b"the end of it\n")
+
+    async with pooled(tmp_path) as worker:
+        await worker.execute("echo", value=1)
+        printing = asyncio.create_task(asyncio.to_thread(printed, (await worker.execute("bridge.endpoint"))["pid"]))
+        seen = b""
+        while not seen.endswith(b"the end of it\n"):
+            more = await worker.process.stderr.read(65536)
+            assert more
+            seen = (seen + more)[-100:]
+        await printing
+        assert await worker.execute("echo", value=2) == 2
+
+
+async def test_nothing_waits_for_a_log_that_nobody_reads(tmp_path: Path) -> None:
+    async with pooled(tmp_path) as worker:
+        pid = (await worker.execute("bridge.endpoint"))["pid"]
+        stdout = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY | os.O_NONBLOCK)
+        written = 0
+        with contextlib.suppress(BlockingIOError):
+            while written < 10_000_000:
+                written += os.write(stdout, b"x" * 65536)
+                assert (await worker.heartbeat()).session_valid
+        os.close(stdout)
+        assert await worker.execute("echo", value=1) == 1
 
 
 @pytest.mark.parametrize(
