@@ -11,6 +11,7 @@ from python_bridge.tracking.mlflow_exporter import MlflowOptions, end_run, find_
 from python_bridge.tracking.versions import MODEL_TAG, find_version
 
 ARTIFACT = "program.json"
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _SECRETS = ("api_key", "authorization", "secret", "password", "extra_headers")
 
 
@@ -53,19 +54,32 @@ def load_program(options: MlflowOptions, uri: str) -> dict[str, Any]:
     """Return the program JSON of ``models:/name@alias``, ``models:/name/3`` or ``models:/name`` (the latest).
 
     Raises:
-        BridgeError: `not_found`: ``Model X not found in registry``; `unavailable` when MLflow is missing.
+        BridgeError: `not_found`: ``Model X not found in registry``; `unavailable` when MLflow is missing, or does not
+            answer; `invalid_request` for what is no JSON.
     """
     mlflow = import_mlflow()
     client = mlflow.MlflowClient(options.uri)
+    failures = (mlflow.exceptions.MlflowException, OSError)
     try:
         version = find_version(client, uri.removeprefix("models:/"))
+    except (*failures, LookupError) as error:
+        if isinstance(error, LookupError) or getattr(error, "error_code", None) in _MISSING:
+            details = {"model": uri, "cause": str(error)[:300]}
+            raise BridgeError("not_found", f"Model {uri} not found in registry", details=details) from None
+        raise _silent(uri, error) from None
+    try:
         with tempfile.TemporaryDirectory() as folder:
             path = client.download_artifacts(version.run_id, ARTIFACT, folder)
             return json.loads(Path(path).read_text("utf-8"))
-    except (mlflow.exceptions.MlflowException, OSError, LookupError) as error:
-        raise BridgeError(
-            "not_found", f"Model {uri} not found in registry", details={"cause": str(error)[:300]}
-        ) from None
+    except ValueError:
+        raise BridgeError("invalid_request", f"the artifact {ARTIFACT} of {uri} is no JSON; log it anew") from None
+    except failures as error:
+        raise _silent(uri, error) from None
+
+
+def _silent(uri: str, error: Exception) -> BridgeError:
+    text = f"MLflow does not give {uri}: {type(error).__name__}; see whether its server and its artifacts are there"
+    return BridgeError("unavailable", text, details={"model": uri, "cause": str(error)[:300]})
 
 
 def _secret(value: Any, path: str) -> str | None:

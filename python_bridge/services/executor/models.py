@@ -1,7 +1,7 @@
 """Programs by model id."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from cachetools import LRUCache
 
@@ -33,7 +33,8 @@ class Models:
         self._get: Callable[[str], Any] = lambda _model_id: None
         if source is None:
             return
-        self._get = (lambda model_id: self._load(source, model_id)) if callable(source) else source.get
+        get: Any = getattr(source, "get", None)
+        self._get = get if get is not None else lambda model_id: self._load(cast("Any", source), model_id)
 
     def get(self, model_id: str) -> Any:
         """

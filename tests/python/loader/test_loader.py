@@ -1,8 +1,10 @@
 """Programs by configuration, class and registry; errors name file and line."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,65 @@ def test_the_registry_is_asked_for_what_is_in_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("EX-11")
+def test_an_executor_sees_a_file_that_changes_and_one_that_comes_later(tmp_path: Path) -> None:
+    scripted = ScriptedLM(default={"a": "x", "b": "y"})
+    loader = DSPyModelLoader(tmp_path)
+    with DSPyPipelineExecutor(mlflow_tracking=False, lms={"default": scripted.lm}, models=loader) as executor:
+        assert executor.execute(model_id="p", inputs={"q": "1"}).error == "Model p not found in registry"
+        write(tmp_path, "name: p\nsignature: 'q -> a'\n", "p.yaml")
+        assert executor.execute(model_id="p", inputs={"q": "1"}).outputs == {"a": "x"}
+        write(tmp_path, "name: p\nsignature: 'q -> b'\n# changed\n", "p.yaml")
+        assert executor.execute(model_id="p", inputs={"q": "1"}).outputs == {"b": "y"}
+
+
+@pytest.mark.req("EX-11")
+def test_two_files_of_one_name_are_refused_and_other_files_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, "name: p\nsignature: 'q -> a'\n", "p.yaml")
+    write(tmp_path, '{"format": 1, "kind": "predict", "signature": "q -> a"}', "p.json")
+    write(tmp_path, "name: h\nsignature: 'q -> a'\n", ".hidden.yaml")
+    write(tmp_path, "text", "readme.md")
+    (tmp_path / "folder.yaml").mkdir()
+    loader = DSPyModelLoader(tmp_path)
+    with pytest.raises(BridgeError, match=r"p.yaml and p.json in .* have one name"):
+        loader.load("p")
+    rows = loader.list_models()
+    assert [(row["name"], "one name" in row["error"]) for row in rows] == [
+        ("folder", False),
+        ("p", True),
+        ("p", True),
+    ]
+    assert "it is no file" in rows[0]["error"]
+
+
+@pytest.mark.req("EX-11")
+@pytest.mark.parametrize("model_id", ["../p", "a/b", ".hidden", "", "a\0b", "x" * 5000])
+def test_a_model_id_leads_to_no_file_outside_of_the_folder(tmp_path: Path, model_id: str) -> None:
+    folder = tmp_path / "programs"
+    (folder / "a").mkdir(parents=True)
+    for name in ("p.yaml", "programs/a/b.yaml", "programs/.hidden.yaml"):
+        write(tmp_path, "name: p\nsignature: 'q -> a'\n", name)
+    with pytest.raises(BridgeError, match="not found in registry"):
+        DSPyModelLoader(folder).load(model_id)
+
+
+@pytest.mark.req("EX-11")
+def test_a_folder_that_is_not_there_and_an_id_that_is_no_text_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BridgeError, match=r"the folder of programs .* cannot be read"):
+        DSPyModelLoader(tmp_path / "none").list_models()
+    with pytest.raises(BridgeError, match="a model id is a text, not int"):
+        DSPyModelLoader(tmp_path).load(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.req("EX-11")
+def test_a_program_file_that_is_no_program_names_itself(tmp_path: Path) -> None:
+    for text in ('["a"]', '{"format": 1, "kind": "predcit"}', '{"format": 1, "kind": "predict", "metadata": 5}', "{"):
+        path = write(tmp_path, text, "p.json")
+        with pytest.raises(BridgeError) as raised:
+            DSPyModelLoader().load_from_json(path)
+        assert raised.value.message.startswith(f"{path}: ")
+
+
+@pytest.mark.req("EX-11")
 def test_the_list_tells_what_is_wrong_with_each_file(tmp_path: Path) -> None:
     write(tmp_path, CONFIG)
     write(tmp_path, "name: [", "broken.yaml")
@@ -155,6 +216,34 @@ def test_programs_are_versions_in_mlflow_without_pickles_or_keys(tmp_path: Path)
     assert set(files) == {"program.json"}
     with pytest.raises(BridgeError, match="looks like a secret"):
         log_program(options, "answers", {**PROGRAM, "lm": {"name": "x", "params": {"api_key": "k"}}})
+
+
+@pytest.mark.req("EX-8", "EX-11")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*", "ignore::FutureWarning:mlflow.*")
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+def test_an_alias_that_moves_is_seen_and_an_outage_of_mlflow_is_not(tmp_path: Path) -> None:
+    now, store = [0.0], tmp_path / "mlflow.db"
+    options = MlflowOptions(uri=f"sqlite:///{store}", artifacts=tmp_path / "artifacts")
+    changed = {**PROGRAM, "signature": "question -> reply"}
+    loader = DSPyModelLoader(mlflow=options, refresh=60, clock=lambda: now[0])
+    log_program(options, "answers", PROGRAM, alias="live")
+    assert loader.get("models:/answers@live") == PROGRAM
+    log_program(options, "answers", changed, alias="live")
+    assert loader.get("models:/answers@live") == PROGRAM
+
+    def again() -> Any:
+        now[0] += 60.0
+        loader.get("models:/answers@live")
+        for thread in threading.enumerate():
+            if thread.name == "dspex-models":
+                thread.join(60)
+        return loader.get("models:/answers@live")
+
+    assert again() == changed
+    shutil.rmtree(tmp_path / "artifacts")
+    assert again() == changed
+    with pytest.raises(BridgeError, match="MLflow does not give models:/answers@live"):
+        DSPyModelLoader(mlflow=options).load("models:/answers@live")
 
 
 @pytest.mark.req("EX-1")
