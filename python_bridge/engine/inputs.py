@@ -73,8 +73,8 @@ class InputChecker:
         return _read(name, value, adapter, problems)
 
     def _unexpected(self, inputs: Mapping[str, Any]) -> list[Problem]:
-        known = ", ".join(self._fields) or "none"
         extra = [str(name) for name in inputs if name not in self._fields]
+        known = ", ".join(self._fields) or "none" if extra else ""
         return [{"path": name, "message": f"is not an input of this program (its inputs: {known})"} for name in extra]
 
 

@@ -48,20 +48,15 @@ def _watched() -> Iterator[_Progress]:
         _open.reset(token)
 
 
-class CarefulFallback:
-    """Stands before `dspy.ChatAdapter` where that one asks again as JSON without a look at what went out.
+class _OurFallback:
+    """Stands before `dspy.ChatAdapter` where that one asks again as JSON without a look at what went out."""
 
-    Attributes:
-        careful: whether DSPy's own adapter looks; then this class does nothing.
-    """
-
-    careful = _theirs is not None
     use_json_adapter_fallback: bool
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Ask; ask again as JSON when the answer cannot be read and nothing of it went out."""
         call: Any = super().__call__  # type: ignore[misc]
-        if self.careful or not self.use_json_adapter_fallback:
+        if not self.use_json_adapter_fallback:
             return call(*arguments, **named)
         with _watched() as progress:
             try:
@@ -74,7 +69,7 @@ class CarefulFallback:
     async def acall(self, *arguments: Any, **named: Any) -> Any:
         """As `__call__`."""
         call: Any = super().acall  # type: ignore[misc]
-        if self.careful or not self.use_json_adapter_fallback:
+        if not self.use_json_adapter_fallback:
             return await call(*arguments, **named)
         with _watched() as progress:
             try:
@@ -93,5 +88,11 @@ class CarefulFallback:
     def _as_json(self) -> Any:
         return getattr(self, "_make_json_adapter_fallback", dspy.JSONAdapter)()
 
+
+class _TheirFallback:
+    """Does nothing: DSPy's own adapter looks."""
+
+
+CarefulFallback: Any = _OurFallback if _theirs is None else _TheirFallback
 
 __all__ = ["CarefulFallback", "stream_emitted"]

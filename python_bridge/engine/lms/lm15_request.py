@@ -1,7 +1,7 @@
 """Chat completions bodies → requests of `dspy.lm15`. Plain texts go into a template: a third of the time."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -21,14 +21,15 @@ def request_of(body: Mapping[str, Any]) -> lm15.Request:
     params = tuple((name, type(value), value) for name, value in body.items() if name not in _NOT_PARAMS)
     if all(kind in _SCALARS for _, kind, _ in params) and (parts := _plain(body["messages"])) is not None:
         system, messages = parts
-        return replace(_template(body["model"], params), messages=messages, system=system)
+        return lm15.Request(**{**_template(body["model"], params), "messages": messages, "system": system})
     return request_from_openai_chat(dict(body))
 
 
 @lru_cache(maxsize=256)
-def _template(model: str, params: tuple[Param, ...]) -> lm15.Request:
+def _template(model: str, params: tuple[Param, ...]) -> dict[str, Any]:
     values = {name: value for name, _, value in params}
-    return request_from_openai_chat({"model": model, "messages": [{"role": "user", "content": "-"}], **values})
+    made = request_from_openai_chat({"model": model, "messages": [{"role": "user", "content": "-"}], **values})
+    return {item.name: getattr(made, item.name) for item in fields(made)}
 
 
 def _plain(messages: list[Mapping[str, Any]]) -> tuple[str | None, tuple[lm15.Message, ...]] | None:

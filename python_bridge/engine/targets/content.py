@@ -80,8 +80,12 @@ class _Look:
         self.held.append(entry)
         self.mark.append(id(entry))
         for name, value in module.__dict__.items():
-            if name not in _LEFT_OUT:
-                self.mark.append(name)
+            if name in _LEFT_OUT:
+                continue
+            self.mark.append(name)
+            if type(value) in _SCALARS:
+                self.mark.append(value)
+            else:
                 self._at(value)
 
     def _at(self, value: Any) -> None:

@@ -53,7 +53,8 @@ def identity_of(lm: Any) -> tuple[str, bool]:
     if lm is None:
         return "none", True
     mark = [(name, value if type(value) in _SCALARS else repr(value)) for name, value in lm.kwargs.items()]
-    mark += _attributes(lm)
+    if type(lm) is not LeanLM:  # which nobody else has, and which are made anew when anything but parameters changes
+        mark += _attributes(lm)
     found = _identities.get(lm)
     if found is None or found[0] != mark:
         found = _identities[lm] = mark, _identity(lm)
