@@ -20,7 +20,8 @@ def body_of(event: dict[str, Any]) -> bytes:
     Values that are no JSON stand there by their `repr`. What is too large goes without steps, and then with its long
     values cut.
     """
-    body = _dumped(event, _PLAIN) or _dumped(event) or _dumped({name: _kept(name, value) for name, value in event.items()})
+    body = _dumped(event, _PLAIN) or _dumped(event)
+    body = body or _dumped({name: _kept(name, value) for name, value in event.items()})
     if body is not None and len(body) > MAX_RECORD:
         less = {name: value for name, value in event.items() if name != "steps"}
         body = _dumped({name: _kept(name, value, _LONG_BYTES) for name, value in less.items()})
