@@ -20,7 +20,8 @@ for {module, kind, options, doc} <- [
     """
 
     @doc """
-    Makes the program. `signature` is a text like `"question -> answer: str"`, or a map of `proto/program.schema.json`.
+    Makes the program. `signature` is a text like `"question -> answer: str"`, a `DSPex.Signature`, or a map of
+    `proto/program.schema.json`.
 
     Options: those of `DSPex.Program.new/4`#{own}.
 

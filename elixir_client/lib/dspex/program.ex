@@ -208,8 +208,11 @@ defmodule DSPex.Program do
        do:
          raise(
            ArgumentError,
-           "a signature is a text like \"question -> answer\", or a map, not #{DSPex.Check.shown(signature)}"
+           "a signature is a text like \"question -> answer\", a `DSPex.Signature`, or a map, not #{DSPex.Check.shown(signature)}"
          )
+
+  defp signature(%DSPex.Signature{} = signature, instructions),
+    do: signature |> DSPex.Signature.to_map() |> signature(instructions)
 
   defp signature(text, nil), do: text
 

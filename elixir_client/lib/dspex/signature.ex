@@ -100,6 +100,23 @@ defmodule DSPex.Signature do
   @spec new([map], keyword) :: {:ok, t} | {:error, SignatureError.t()}
   def new(fields, options \\ []), do: fields |> Builder.build(options) |> made()
 
+  @doc """
+  The signature as programs hold it: a map of `"name"`, `"instructions"` and `"fields"`, which `new/2` reads. Types that
+  were registered stand there as their JSON Schema.
+
+      iex> map = "q -> n: int" |> DSPex.Signature.parse!() |> DSPex.Signature.to_map()
+      iex> map["fields"]
+      [%{"name" => "q", "role" => "input"}, %{"name" => "n", "role" => "output", "type" => "int"}]
+  """
+  @spec to_map(t) :: %{String.t() => term}
+  def to_map(%__MODULE__{} = signature) do
+    fields = signature |> fields() |> Enum.map(&(&1 |> Builder.to_map() |> plain_members()))
+    map = %{"name" => signature.name, "fields" => fields}
+    if signature.default_instructions?, do: map, else: Map.put(map, "instructions", signature.instructions)
+  end
+
+  defp plain_members(map), do: Map.new(map, fn {key, value} -> {key, ordered(value)} end)
+
   @doc "All fields, inputs first."
   @spec fields(t) :: [Field.t()]
   def fields(%__MODULE__{inputs: inputs, outputs: outputs}), do: inputs ++ outputs

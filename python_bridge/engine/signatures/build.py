@@ -1,6 +1,8 @@
 """Signature specs → `dspy.Signature` classes. DSPy gets classes, never text."""
 
+import copy
 import warnings
+from functools import partial
 from typing import Any
 
 import dspy
@@ -57,6 +59,11 @@ def _field_info(item: FieldSpec) -> FieldInfo:
         options[_UNTYPED] = not item.typed
     if item.desc is not None:
         options["desc"] = item.desc
+    # DSPy asks a factory for outputs alone; each answer has a value of its own.
+    if item.role == "output" and isinstance(item.default, list | dict | set):
+        options["default_factory"] = partial(copy.deepcopy, item.default)
+    elif item.default is not ...:
+        options["default"] = item.default
     info = make(**options)
     if item.prefix is not None:
         info.json_schema_extra["prefix"] = item.prefix  # type: ignore[index]

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
 from python_bridge.engine.signatures.build import build_signature
 from python_bridge.engine.signatures.parser import parse_type
 from python_bridge.engine.signatures.resolve import Resolver
@@ -100,8 +102,19 @@ def _described(spec: FieldSpec, item: Mapping[str, Any]) -> FieldSpec:
         desc=item.get("desc", spec.desc),
         prefix=item.get("prefix", spec.prefix),
         constraints=constraints,
+        default=_default(spec, item),
         place=spec.place,
     )
+
+
+def _default(spec: FieldSpec, item: Mapping[str, Any]) -> Any:
+    if "default" not in item:
+        return spec.default
+    try:
+        return TypeAdapter(spec.annotation).validate_python(item["default"])
+    except (ValidationError, PydanticUserError):
+        text = f"the default of `{spec.name}` does not fit its type"
+        raise BridgeError("signature_error", f"{text}; give a value of the type, or none") from None
 
 
 def _check_constraints(spec: FieldSpec, constraints: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ class FieldSpec:
         desc: ``None`` leaves DSPy's own (``${name}``).
         prefix: ``None`` leaves DSPy's own.
         constraints: options of pydantic's `Field` (`ge`, `max_length`, …).
+        default: what the field has where nothing gives it a value; `...` for none.
         place: offsets of the field in the signature's text, where it has one.
     """
 
@@ -31,6 +32,7 @@ class FieldSpec:
     desc: str | None = None
     prefix: str | None = None
     constraints: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    default: Any = ...
     place: tuple[int, int] | None = None
 
 

@@ -1,5 +1,6 @@
 """Field lists, JSON Schemas, descriptions, constraints and registered classes."""
 
+import datetime
 import typing
 from typing import Any
 
@@ -127,3 +128,20 @@ def test_registered_classes_go_by_name_and_only_those() -> None:
     with pytest.raises(BridgeError, match="Summary") as caught:
         factory.make({"class": "os.path"})
     assert caught.value.kind == "not_found"
+
+
+@pytest.mark.req("FR1.2.3")
+def test_a_default_is_a_value_of_its_type_and_each_call_has_one_of_its_own() -> None:
+    signature = made(
+        [
+            field("loud", "input", type="bool", default=False),
+            field("tags", type="list[str]", default=[]),
+            field("when", type="datetime.date", default="2024-01-02"),
+            field("note", type="Optional[str]", default=None),
+        ]
+    )
+    defaults = {name: info.get_default(call_default_factory=True) for name, info in signature.fields.items()}
+    assert defaults == {"loud": False, "tags": [], "when": datetime.date(2024, 1, 2), "note": None}
+    assert signature.fields["tags"].get_default(call_default_factory=True) is not defaults["tags"]
+    assert "`tags` does not fit its type" in refused({"fields": [field("tags", type="list[int]", default=["x"])]})
+    assert signature.fields["when"].is_required() is False

@@ -15,6 +15,7 @@ defmodule DSPex.Native.Program do
   alias DSPex.Native.LM
   alias DSPex.Native.Program.Compiled
   alias DSPex.Native.Program.Fields
+  alias DSPex.Native.Python
   alias DSPex.Prediction
   alias DSPex.Signature
 
@@ -81,7 +82,16 @@ defmodule DSPex.Native.Program do
   end
 
   defp check_inputs(compiled, inputs) do
-    with {:ok, _coerced} <- Signature.validate_inputs(compiled.signature, inputs), do: {:ok, inputs}
+    with {:ok, _coerced} <- Signature.validate_inputs(compiled.signature, inputs),
+         do: {:ok, given(compiled.signature, inputs)}
+  end
+
+  # What is not given has its default in the prompt, as DSPy's Predict puts it there.
+  defp given(signature, inputs) do
+    case for(%{default: {:ok, value}, name: name} <- signature.inputs, do: {name, Python.to_elixir(value)}) do
+      [] -> inputs
+      defaults -> Map.merge(Map.new(defaults), Map.new(inputs, fn {name, value} -> {to_string(name), value} end))
+    end
   end
 
   defp settings(compiled, options) do

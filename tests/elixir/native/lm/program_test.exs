@@ -12,6 +12,25 @@ defmodule DSPex.Native.ProgramTest do
   @moduletag req: ["OWN-5", "FR3.2.1", "FR3.2.4"]
   @moduletag timeout: 180_000
 
+  defmodule Graded do
+    use DSPex.Signature
+
+    @desc "Answer in one word."
+    signature([question: :string, notes: {:list, :string}],
+      answer: {{:one_of, ["yes", "no"]}, desc: "one word"},
+      score: {:float, ge: 0, le: 1}
+    )
+  end
+
+  @with_defaults [
+    %{"name" => "q", "role" => "input"},
+    %{"name" => "loud", "role" => "input", "type" => "bool", "default" => false},
+    %{"name" => "words", "role" => "input", "type" => "list[str]", "default" => ["w"]},
+    %{"name" => "a", "role" => "output"},
+    %{"name" => "tags", "role" => "output", "type" => "list[str]", "default" => []},
+    %{"name" => "sure", "role" => "output", "type" => "bool", "default" => false}
+  ]
+
   # What the OpenAI-compatible server received for one program, from Python and from here.
   describe "beside Python" do
     setup do
@@ -44,7 +63,18 @@ defmodule DSPex.Native.ProgramTest do
          %{n: 1.5, m: %{"k" => 1}}, %{"label" => "a", "tags" => ["x"]}},
         {DSPex.Predict.new("q -> a: bool", adapter: :xml, instructions: "Decide."), %{q: "?"}, %{"a" => "True"}},
         {DSPex.Predict.new("q -> a", demos: [%{"q" => "one", "a" => "two"}, %{"q" => "half"}]), %{q: "?"},
-         %{"a" => "b"}}
+         %{"a" => "b"}},
+        {DSPex.Predict.new(Graded.signature(), adapter: :xml), %{question: "?", notes: []},
+         %{"answer" => "yes", "score" => "0.5"}},
+        {DSPex.ChainOfThought.new(Graded.signature(), instructions: "Be brief."), %{question: "?", notes: ["n"]},
+         %{"reasoning" => "r", "answer" => "no", "score" => "1"}},
+        {DSPex.Predict.new(%{
+           "text" => "q -> a, n: int",
+           "fields" => [%{"name" => "n", "role" => "output", "desc" => "how many"}]
+         }), %{q: "?"}, %{"a" => "b", "n" => "3"}},
+        {DSPex.Predict.new(%{"fields" => @with_defaults}, adapter: :json), %{q: "?"}, %{"a" => "b"}},
+        {DSPex.Predict.new(%{"fields" => @with_defaults}, adapter: :json), %{q: "?", loud: true, words: ["x"]},
+         %{"a" => "b", "tags" => ["t"], "sure" => true}}
       ]
 
       for {{program, inputs, fields}, index} <- Enum.with_index(programs) do

@@ -57,6 +57,7 @@ defmodule DSPex.Native.Program.Compiled do
 
   defp signature(%{"text" => text} = members) do
     with {:ok, signature} <- text |> Signature.compile() |> checked(),
+         {:ok, signature} <- described(signature, Enum.map(members["fields"] || [], &members/1)),
          do: {:ok, instruct(signature, members["instructions"])}
   end
 
@@ -66,7 +67,27 @@ defmodule DSPex.Native.Program.Compiled do
 
   defp signature(_class), do: {:no, "its signature is a class of the worker"}
 
+  # The text says names and types, `fields` adds descriptions, constraints and defaults by name, as in Python.
+  defp described(signature, []), do: {:ok, signature}
+
+  defp described(signature, added) do
+    %{"fields" => fields} = Signature.to_map(signature)
+
+    case Enum.map(added, & &1["name"]) -- Enum.map(fields, & &1["name"]) do
+      [] -> fields |> Enum.map(&describe(&1, added)) |> Signature.new() |> checked()
+      [name | _rest] -> checked({:error, "`fields` describes `#{name}`, which the text does not have"})
+    end
+  end
+
+  defp describe(field, added) do
+    found = Enum.find(added, %{}, &(&1["name"] == field["name"]))
+    said = for {name, value} <- found, name == "default" or value != nil, into: %{}, do: {name, value}
+    Map.merge(field, Map.take(said, ["desc", "prefix", "constraints", "default"]))
+  end
+
   defp checked({:ok, signature}), do: {:ok, signature}
+
+  defp checked({:error, text}) when is_binary(text), do: {:error, DSPex.Error.new(:signature_error, text)}
 
   defp checked({:error, error}) do
     {:error, DSPex.Error.new(:signature_error, Exception.message(error))}

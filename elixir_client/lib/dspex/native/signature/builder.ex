@@ -2,6 +2,7 @@ defmodule DSPex.Native.Signature.Builder do
   @moduledoc "Signatures from fields as data, and from the declarations of `use DSPex.Signature`."
 
   alias DSPex.Native.Python
+  alias DSPex.Native.Signature.Prefix
   alias DSPex.Native.Signature.Reader
   alias DSPex.Native.Signature.Schema
   alias DSPex.Native.Signature.Type
@@ -82,6 +83,42 @@ defmodule DSPex.Native.Signature.Builder do
       {key, _value} -> wrong(name, "`#{key}` is no constraint", "Known are #{Enum.join(@constraints, ", ")}.")
     end
   end
+
+  @doc "A field as `build/2` reads it; what is as it would be by itself is left out."
+  @spec to_map(Field.t()) :: %{String.t() => term}
+  def to_map(%Field{} = field) do
+    own = if registered?(field.type), do: {"schema", schema(field.type)}, else: {"type", written(field)}
+
+    [
+      {"name", field.name},
+      {"role", Atom.to_string(field.role)},
+      (field.typed? or field.type != :str or field.metadata != []) && own,
+      field.desc != "${#{field.name}}" && {"desc", field.desc},
+      field.prefix != Prefix.infer(field.name) <> ":" && {"prefix", field.prefix},
+      field.constraints != [] && {"constraints", {field.constraints}},
+      field.default != :none && {"default", field.default |> elem(1) |> Python.to_elixir()}
+    ]
+    |> Enum.filter(& &1)
+    |> Map.new()
+  end
+
+  # `None` alone is read as a value, as Python does.
+  defp written(%Field{type: :none, metadata: []}), do: "Optional[None]"
+  defp written(%Field{metadata: []} = field), do: Type.to_text(field.type)
+  defp written(field), do: Type.to_text({:annotated, field.type, field.metadata})
+
+  defp schema(type) do
+    case Schema.of(type) do
+      {:ok, schema} -> schema
+      :error -> true
+    end
+  end
+
+  # A worker does not know the types that were registered here.
+  defp registered?({kind, %{name: _name}}) when kind in [:enum, :model], do: true
+  defp registered?(type) when is_tuple(type), do: type |> Tuple.to_list() |> registered?()
+  defp registered?(types) when is_list(types), do: Enum.any?(types, &registered?/1)
+  defp registered?(_type), do: false
 
   defp default(%{"default" => value}), do: {:ok, Python.from_elixir(value)}
   defp default(_map), do: nil
