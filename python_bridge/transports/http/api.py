@@ -34,6 +34,7 @@ PREFIX = "/api/v1/dspy"
 _LOOK_S = 0.25
 _STOP_S = 5.0
 _AGAIN_S = 5.0
+_CUT = "the server was stopped before the work was done; send the request again"
 _STOPPED = "the server was shut down; what was done until then is kept"
 
 logger = logging.getLogger("python_bridge.http")
@@ -68,6 +69,27 @@ class Api:
         self.running = 0
         self.draining = False
         self.jobs: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
+        self._working: set[asyncio.Task[Any]] = set()
+        self._ended = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        """Begin on this loop."""
+        self._loop = asyncio.get_running_loop()
+        await self.peers.start(self.tell)
+
+    def drain(self, seconds: float) -> None:
+        """Take no more work, and end what still runs after `seconds`. May be called from a signal handler."""
+        self.draining = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.call_later, seconds, self._end_work)
+
+    def _end_work(self) -> None:
+        self._ended = True
+        for _task, cancel in self.jobs.values():
+            cancel.set()
+        for task in self._working - {task for task, _cancel in self.jobs.values()}:
+            task.cancel()
 
     def check_program(self, program_id: str) -> None:
         """
@@ -94,14 +116,22 @@ class Api:
         """Take a place among the executions.
 
         Raises:
-            BridgeError: `overloaded`.
+            BridgeError: `overloaded`; `unavailable` when the server was stopped meanwhile.
         """
         self.check_place()
         self.running += 1
+        task = asyncio.current_task()
+        self._working |= {task} if task is not None else set()
         try:
             yield
+        except asyncio.CancelledError:
+            if not self._ended or task is None:
+                raise
+            task.uncancel()
+            raise BridgeError("unavailable", _CUT, retry_after=1.0) from None
         finally:
             self.running -= 1
+            self._working -= {task}
 
     async def once(
         self, key: str | None, caller: bytes, what: str, asked: BaseModel, run: Callable[[], Awaitable[bytes]]
@@ -128,7 +158,10 @@ class Api:
             answer = await run()
             return answer, False
         finally:
-            self.history.answer(owned, answer)
+            try:
+                self.history.answer(owned, answer)
+            except BridgeError as error:  # the work is done, and its answer is worth more than its copy
+                logger.warning("the answer under an idempotency key cannot be kept: %s", error.message)
 
     async def execute(
         self, asked: schemas.ExecuteRequest, request_id: str | None, receive: Receive | None, **options: Any

@@ -65,7 +65,7 @@ def create_app(api: Api) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
-        await api.peers.start(api.tell)
+        await api.start()
         yield
         api.draining = True
         await api.peers.close()

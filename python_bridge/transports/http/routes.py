@@ -15,6 +15,7 @@ from python_bridge.transports.http.bodies import JsonRoute, answer, dump
 from python_bridge.transports.http.catalogue import view
 
 _MAX_EVENTS = 64
+_STUCK_S = 60
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=256, pattern=r"^[\x21-\x7e]+$")]
 AsJob = Annotated[bool, Query(alias="async", description="run it as a job: 202, and its state under /batch/{batch_id}")]
@@ -55,7 +56,7 @@ def routes(api: Api) -> APIRouter:
         """Run a program once; events are `token`, `status`, … and last `result` (or `error`)."""
         api.check_program(asked.program_id)
         api.check_place()
-        return EventSourceResponse(_events(api, asked, request), ping=15)
+        return EventSourceResponse(_events(api, asked, request), ping=15, send_timeout=_STUCK_S)
 
     @router.get("/batch/{batch_id}", response_model=schemas.JobResponse)
     async def job(batch_id: str) -> Any:  # pyright: ignore[reportUnusedFunction]
@@ -135,6 +136,8 @@ async def _events(api: Api, asked: schemas.ExecuteRequest, request: Request) -> 
     finally:
         work.cancel()
         await asyncio.wait({work})
+        while not queue.empty():  # the end must find room, though nobody takes it
+            queue.get_nowait()
 
 
 def _last(work: "asyncio.Future[bytes]") -> dict[str, str]:

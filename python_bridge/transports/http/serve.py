@@ -22,6 +22,7 @@ from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Shared
 
 _GRACE_S = 10
+_LAST_S = 1
 _KILL_AFTER_S = 5
 _PR_SET_PDEATHSIG = 1
 _BACKLOG = 1024
@@ -68,9 +69,9 @@ def _serve_one(
     settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared | None = None, slot: int = 0
 ) -> int:
     bound_requests()
-    app = create_app(make_api(settings, worker, shared=shared, slot=slot))
+    api = make_api(settings, worker, shared=shared, slot=slot)
     config = uvicorn.Config(
-        app,
+        create_app(api),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -79,14 +80,19 @@ def _serve_one(
     )
     server = uvicorn.Server(config) if shared is None else SharingServer(config, shared.board, slot)
 
-    # uvicorn sets its own handlers once it runs, and raises the signal that ended it once more for these.
-    def stop(_signum: int, _frame: FrameType | None) -> None:
+    def stop(sig: int, frame: FrameType | None) -> None:
+        """The first signal lets what runs come to its end, a second one does not."""
+        if shared is not None and sig == signal.SIGINT:
+            return  # a terminal sends it to all processes; the parent tells this one
+        server.force_exit = server.should_exit
         server.should_exit = True
+        api.drain(_GRACE_S - _LAST_S)
 
+    server.handle_exit = stop  # in the place of uvicorn's own, which ends streams at once
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
     server.run(sockets=[listener])
-    return 0
+    return 1 if server.force_exit else 0
 
 
 def _end_with_parent() -> None:
