@@ -56,6 +56,10 @@ async def run(
     if context.instruments is not None:
         scope.usage = settings["usage_tracker"] = context.instruments.usage
         settings |= context.instruments.settings()
+    if context.leave_out is not None:
+        given: list[Any] = settings.get("callbacks") or dspy.settings.get("callbacks") or []
+        if given:
+            settings["callbacks"] = [callback for callback in given if not context.leave_out(callback)]
     spending = context.spending or Spending()
     spending.follow(scope.usage)
     token = enter_scope(scope)

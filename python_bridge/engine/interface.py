@@ -80,6 +80,7 @@ class CallContext:
         spending: set by who wants to know what the call spends even when it fails; the engine lets it follow.
         instruments: set when the call is to be metered or its steps recorded (`python_bridge.engine.instruments`).
         session: the session that the call came in.
+        leave_out: says of one of DSPy's callbacks whether it would tell a second time what the caller records.
     """
 
     request_id: str
@@ -92,6 +93,7 @@ class CallContext:
     instruments: Any = None
     session: str | None = None
     spending: Spending | None = None
+    leave_out: Callable[[Any], bool] | None = None
 
 
 @dataclass(slots=True)

@@ -15,6 +15,10 @@ class Tracker(Protocol):
         since the epoch), `seconds`, `metadata`, and `labels`, `steps` when there are any."""
         ...
 
+    def repeats(self, callback: Any) -> bool:
+        """Whether one of DSPy's callbacks would write the same executions to the same place once more."""
+        ...
+
     def stats(self) -> dict[str, Any]:
         """Return how many were recorded, exported, dropped, quarantined, and what failed last."""
         ...
@@ -36,6 +40,9 @@ class NullTracker:
 
     def record(self, event: dict[str, Any]) -> None:
         return None
+
+    def repeats(self, callback: Any) -> bool:
+        return False
 
     def stats(self) -> dict[str, Any]:
         return {"mode": "off"}

@@ -79,15 +79,22 @@ class JournaledTracker:
 
     Args:
         make_exporter: called in the thread, at the first event, and again after failures.
+        repeats: see `Tracker.repeats`.
     """
 
-    def __init__(self, options: TrackingOptions, make_exporter: Callable[[], Exporter]) -> None:
+    def __init__(
+        self,
+        options: TrackingOptions,
+        make_exporter: Callable[[], Exporter],
+        repeats: Callable[[Any], bool] | None = None,
+    ) -> None:
         """
         Raises:
             OSError: the journal's folder cannot be made.
         """
         self._options = options
         self._make_exporter = make_exporter
+        self._repeats = repeats
         self._journal = _new_journal(options)
         self._wake = threading.Event()
         self._idle = threading.Condition()
@@ -116,6 +123,13 @@ class JournaledTracker:
             return
         self._recorded += 1
         self._journal.append(body_of(event))
+
+    def repeats(self, callback: Any) -> bool:
+        """Whether a callback of DSPy's would write the same executions to the same place once more."""
+        try:
+            return self._repeats is not None and self._repeats(callback)
+        except Exception:  # of MLflow, asked where it writes to; twice is better than never
+            return False
 
     def stats(self) -> dict[str, Any]:
         """Return counts."""

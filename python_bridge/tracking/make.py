@@ -9,7 +9,13 @@ from pathlib import Path
 
 from python_bridge.tracking.interface import NullTracker, Tracker
 from python_bridge.tracking.journaled import Exporter, JournaledTracker, TrackingOptions
-from python_bridge.tracking.mlflow_exporter import INSTALL, MlflowExporter, MlflowOptions, enable_autolog
+from python_bridge.tracking.mlflow_exporter import (
+    INSTALL,
+    MlflowExporter,
+    MlflowOptions,
+    enable_autolog,
+    is_autolog_into,
+)
 
 logger = logging.getLogger("python_bridge.tracking")
 
@@ -77,7 +83,7 @@ def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledT
     def make_exporter() -> Exporter:
         return MlflowExporter(mlflow)
 
-    return JournaledTracker(tracking, make_exporter)
+    return JournaledTracker(tracking, make_exporter, lambda callback: is_autolog_into(mlflow, callback))
 
 
 __all__ = ["bound_requests", "make_tracker", "tracker_from_environment"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cachetools import LRUCache
+
 from python_bridge.errors import BridgeError
 from python_bridge.tracking.journaled import Refused
 from python_bridge.tracking.reachable import check_reachable
@@ -68,6 +70,10 @@ def import_mlflow() -> Any:
     return mlflow
 
 
+_found: LRUCache[tuple[str, str], str] = LRUCache(64)
+"""Ids of experiments that were looked up."""
+
+
 def find_experiment(client: Any, options: MlflowOptions) -> str:
     """Return the id of the experiment, which is made when it is not there.
 
@@ -77,6 +83,12 @@ def find_experiment(client: Any, options: MlflowOptions) -> str:
     Raises:
         BridgeError: `unavailable` while the experiment is deleted: it is the user's to say where executions go.
     """
+    found = _find_experiment(client, options)
+    _found[options.uri, options.experiment] = found
+    return found
+
+
+def _find_experiment(client: Any, options: MlflowOptions) -> str:
     found = client.get_experiment_by_name(options.experiment)
     if found is not None:
         if found.lifecycle_stage == "deleted":
@@ -117,6 +129,25 @@ def enable_autolog(options: MlflowOptions) -> None:
     mlflow.set_experiment(experiment_id=find_experiment(mlflow.MlflowClient(options.uri), options))
     mlflow.dspy.autolog()
     _autologged = True
+
+
+def is_autolog_into(options: MlflowOptions, callback: Any) -> bool:
+    """Whether a callback of DSPy's is that of `mlflow.dspy.autolog`, and makes traces of its own in this experiment.
+
+    Below a span of the caller's it makes none of its own, and stays.
+    """
+    if not type(callback).__module__.startswith("mlflow."):
+        return False
+    import mlflow
+    from mlflow.tracking import fluent
+
+    if mlflow.get_current_active_span() is not None or mlflow.get_tracking_uri() != options.uri:
+        return False
+    # Nothing is asked of the server: this is in the way of a call. The first few may be told twice.
+    active = getattr(fluent, "_active_experiment_id", None) or os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if active is None:
+        return (os.environ.get("MLFLOW_EXPERIMENT_NAME") or "Default") == options.experiment
+    return active == _found.get((options.uri, options.experiment))
 
 
 class MlflowExporter:
@@ -338,4 +369,5 @@ __all__ = [
     "end_run",
     "find_experiment",
     "import_mlflow",
+    "is_autolog_into",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Protocol
 
-from python_bridge.engine.interface import CallContext, CallResult
+from python_bridge.engine.interface import CallContext, CallResult, Spending
 from python_bridge.services.executor.execution import Execution
 from python_bridge.services.executor.model import ExecutionMode
 
@@ -30,7 +30,15 @@ class EngineStep:
             )
         instruments, context = execution.instruments, execution.context
         if context is None:
-            context = CallContext(execution.id, execution.emit, tenant=execution.tenant, instruments=instruments)
+            execution.spending = Spending()
+            context = CallContext(
+                execution.id,
+                execution.emit,
+                tenant=execution.tenant,
+                instruments=instruments,
+                spending=execution.spending,
+                leave_out=execution.leave_out,
+            )
         elif instruments is not None:
             context = replace(context, instruments=instruments)
         return await execution.target.call(execution.inputs, execution.options, context, execution.identity)

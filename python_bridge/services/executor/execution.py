@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from python_bridge.engine.interface import CallContext, CallOptions, CallResult, EventSink
+from python_bridge.engine.interface import CallContext, CallOptions, CallResult, EventSink, Spending
 from python_bridge.engine.targets.interface import Identity, Target
 from python_bridge.services.executor.model import ExecutionMode
 
@@ -43,6 +43,8 @@ class Execution:
         emit: takes the events of a stream.
         context: of a call that came to a worker; the rest of the way in which it is told of goes by it.
         retries: attempts after the first one; ``None`` leaves it to the step.
+        spending: of the attempt at work, or of the last one.
+        leave_out: see `CallContext`.
     """
 
     id: str
@@ -72,6 +74,8 @@ class Execution:
     emit: EventSink | None = None
     context: CallContext | None = None
     retries: int | None = None
+    spending: Spending | None = None
+    leave_out: Callable[[Any], bool] | None = None
 
 
 Next = Callable[[Execution], Awaitable[CallResult]]

@@ -355,6 +355,7 @@ class DSPyPipelineExecutor:
             record_steps=PARTIAL in choices or self._track.wants_steps(),
             labels={name: value for name, value in labels.items() if value is not None},
             emit=emit,
+            leave_out=self._track.leave_out,
         )
 
     def _target(self, pipeline: Pipeline, program: Any) -> Target:

@@ -51,6 +51,8 @@ class Recorder:
         seconds = time.perf_counter() - started
         made = ExecutionResult(False, {}, error.message, seconds, execution.target.name, _metadata(execution))
         made.metadata.update(cache="off", error_kind=error.kind, error_details=error.details)
+        spent = error.details if "usage" in error.details else _spent(execution)
+        made.metadata.update({name: spent[name] for name in ("usage", "cost") if name in spent})
         if error.retry_after is not None:
             made.metadata["retry_after"] = error.retry_after
         logger.warning(
@@ -70,6 +72,11 @@ class Recorder:
         )
         if self._track is not None and execution.mode is not ExecutionMode.DRY_RUN:
             self._track(execution, result, time.time() - result.execution_time)
+
+
+def _spent(execution: Execution) -> dict[str, Any]:
+    """What an execution had paid LMs when it was ended from outside."""
+    return execution.spending.told() if execution.spending is not None else {}
 
 
 def _log_fields(execution: Execution) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the tracker hears of an execution."""
 
+from collections.abc import Callable
 from typing import Any
 
 from python_bridge.services.executor.execution import Execution
@@ -12,6 +13,7 @@ class TrackExecutions:
 
     def __init__(self, tracker: Tracker | None) -> None:
         self._tracker = tracker
+        self.leave_out: Callable[[Any], bool] | None = getattr(tracker, "repeats", None)
 
     def wants_steps(self) -> bool:
         """Whether the next execution is to be recorded step by step."""

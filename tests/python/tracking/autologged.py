@@ -1,10 +1,11 @@
-"""Runs in a process of its own: autolog stays on for good. Prints how many traces a bare program left."""
+"""Runs in a process of its own: autolog stays on for good. Prints the names of the traces that were left."""
 
 import sys
 from pathlib import Path
 
 import dspy
 
+from python_bridge import DSPyPipelineExecutor
 from python_bridge.testing.scripted import ScriptedLM
 from python_bridge.tracking.journaled import TrackingOptions
 from python_bridge.tracking.make import make_tracker
@@ -17,5 +18,12 @@ for name in ("one", "two"):
     make_tracker(options, TrackingOptions(folder / name)).close()
 dspy.Predict("q -> a")(q="1")
 mlflow = import_mlflow()
+tracker = make_tracker(options, TrackingOptions(folder / "three"))
+with DSPyPipelineExecutor(tracker=tracker) as executor:
+    for number in range(2):
+        assert executor.execute(dspy.Predict("q -> a"), inputs={"q": str(number)}).success
+    with mlflow.start_span("caller"):
+        assert executor.execute(dspy.Predict("q -> a"), inputs={"q": "below"}).success
+    assert tracker.flush(120), tracker.stats()
 mlflow.flush_trace_async_logging()
-print(len(mlflow.search_traces(return_type="list")))
+print(sorted(trace.data.spans[0].name for trace in mlflow.search_traces(return_type="list")))
