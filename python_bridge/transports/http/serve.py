@@ -11,6 +11,7 @@ import time
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings, SettingsError
@@ -18,6 +19,7 @@ from python_bridge.store.location import prepare_file
 from python_bridge.tracking.make import bound_requests
 from python_bridge.transports.http.accept import SharingServer
 from python_bridge.transports.http.app import create_app, history_path, make_api
+from python_bridge.transports.http.corked import corked
 from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Shared
 
@@ -65,19 +67,28 @@ def _bind(settings: HttpSettings) -> socket.socket:
     return listener
 
 
-def _serve_one(
-    settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared | None = None, slot: int = 0
-) -> int:
-    bound_requests()
-    api = make_api(settings, worker, shared=shared, slot=slot)
+def make_config(app: FastAPI) -> uvicorn.Config:
+    """Return how the application is served."""
     config = uvicorn.Config(
-        create_app(api),
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
         lifespan="on",
+        ws="none",
     )
+    config.load()
+    config.http_protocol_class = corked(config.http_protocol_class)
+    return config
+
+
+def _serve_one(
+    settings: HttpSettings, worker: Settings, listener: socket.socket, shared: Shared | None = None, slot: int = 0
+) -> int:
+    bound_requests()
+    api = make_api(settings, worker, shared=shared, slot=slot)
+    config = make_config(create_app(api))
     server = uvicorn.Server(config) if shared is None else SharingServer(config, shared.board, slot)
 
     def stop(sig: int, frame: FrameType | None) -> None:
@@ -191,4 +202,4 @@ class Supervisor:
                 os.kill(pid, signum)
 
 
-__all__ = ["serve"]
+__all__ = ["make_config", "serve"]

@@ -15,6 +15,7 @@ import uvicorn
 from python_bridge.settings import Settings
 from python_bridge.testing import ScriptedLM
 from python_bridge.transports.http.app import create_app, make_api
+from python_bridge.transports.http.serve import make_config
 from python_bridge.transports.http.settings import HttpSettings, hash_token
 
 TOKEN = "a-secret-token"
@@ -36,8 +37,7 @@ class Server:
         options.setdefault("token_hashes", (hash_token(TOKEN),))
         self.settings = HttpSettings(programs=str(programs), state=str(folder / "state"), **options)
         self.api = make_api(self.settings, Settings(), lms={"default": self.lm.lm})
-        config = uvicorn.Config(create_app(self.api), log_level="warning", access_log=False, ws="none", lifespan="on")
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(make_config(create_app(self.api)))
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run)
