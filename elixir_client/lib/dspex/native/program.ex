@@ -15,6 +15,7 @@ defmodule DSPex.Native.Program do
   alias DSPex.Native.LM
   alias DSPex.Native.Program.Compiled
   alias DSPex.Native.Program.Fields
+  alias DSPex.Native.Program.Reserved
   alias DSPex.Native.Python
   alias DSPex.Prediction
   alias DSPex.Signature
@@ -83,6 +84,7 @@ defmodule DSPex.Native.Program do
 
   defp check_inputs(compiled, inputs) do
     with {:ok, _coerced} <- Signature.validate_inputs(compiled.signature, inputs),
+         :ok <- Reserved.inputs(inputs),
          do: {:ok, given(compiled.signature, inputs)}
   end
 

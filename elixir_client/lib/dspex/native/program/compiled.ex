@@ -3,6 +3,7 @@ defmodule DSPex.Native.Program.Compiled do
   A program made ready for Elixir: its signature with the learned state in it, demos, LM parameters.
   """
 
+  alias DSPex.Native.Program.Reserved
   alias DSPex.Program
   alias DSPex.Signature
   alias DSPex.Signature.Field
@@ -28,11 +29,14 @@ defmodule DSPex.Native.Program.Compiled do
   def compile(%Program{kind: kind} = program) when is_map_key(@predictors, kind) do
     with :ok <- only_known(program),
          {:ok, signature} <- signature(program.signature),
+         :ok <- Reserved.names(signature),
          {:ok, state} <- state(program.state, @predictors[kind]),
          signature = if(kind == "chain_of_thought", do: Signature.prepend(signature, @reasoning), else: signature),
          {:ok, signature} <- learned(signature, state) do
       demos = List.wrap(state["demos"] || program.demos)
-      {:ok, %__MODULE__{signature: signature, adapter: program.adapter, demos: demos, params: params(program)}}
+
+      with :ok <- Reserved.demos(demos),
+           do: {:ok, %__MODULE__{signature: signature, adapter: program.adapter, demos: demos, params: params(program)}}
     end
   end
 
