@@ -43,7 +43,7 @@ def parse(content: bytes) -> Any:
     """
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Untagger(_LIMITS, []).value(value, 1) if b'"$type"' in content else value
 

@@ -6,8 +6,7 @@ from python_bridge.client import answers
 from python_bridge.client.results import ExecutionResult, StreamEvent
 from python_bridge.errors import BridgeError
 
-_LINE_END = re.compile(rb"\r\n|\n|\r(?!$)")
-"""A carriage return at the end may be half of a line's end."""
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 _MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -20,7 +19,8 @@ class EventReader:
 
     def __init__(self, limit: int = _MAX_BYTES) -> None:
         self._limit = limit
-        self._rest = b""
+        self._begun: list[bytes] = []  # pieces of the line that has no end yet
+        self._held = b""
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
@@ -32,16 +32,30 @@ class EventReader:
             BridgeError: the error that ends the stream; `protocol_error` for data that is none;
                 `limit_exceeded` for an event above the limit.
         """
-        *lines, self._rest = _LINE_END.split(self._rest + data)
-        found = [event for line in lines if (event := self._line(line)) is not None]
-        if len(self._rest) + self._size > self._limit:
+        found = [event for line in self._lines(data) if (event := self._line(line)) is not None]
+        if self._size > self._limit:
             raise BridgeError("limit_exceeded", f"an event of the stream has more than {self._limit} bytes")
         return found
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Return the lines that are complete now; a piece is looked at once, however long its line is."""
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""  # it may be half of a line's end
+        first, *others = _LINE_END.split(data[: len(data) - len(self._held)])
+        self._begun.append(first)
+        self._size += len(first)
+        if not others:
+            return []
+        line = b"".join(self._begun)
+        self._size += len(others[-1]) - len(line)
+        self._begun = [others[-1]]
+        return [line, *others[:-1]]
 
     def _line(self, line: bytes) -> StreamEvent | ExecutionResult | None:
         if not line:
             name, data = self._name, b"\n".join(self._data)
-            self._name, self._data, self._size = "", [], 0
+            self._size -= sum(map(len, self._data))
+            self._name, self._data = "", []
             return _event(name, data) if data else None
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")

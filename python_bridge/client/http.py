@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from python_bridge.client.requests import PREFIX, Ask, check_base_url
+from python_bridge.client.requests import PREFIX, Ask, authorization, check_base_url
 from python_bridge.errors import BridgeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def library() -> Any:
 
 def options(base_url: str, token: str | None, timeout: float) -> dict[str, Any]:
     """Return what both kinds of httpx clients are made with."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {"Authorization": authorization(token)} if token else {}
     return {"base_url": check_base_url(base_url) + PREFIX, "headers": headers, "timeout": waits(timeout)}
 
 
@@ -37,7 +37,13 @@ def waits(timeout: float) -> "httpx.Timeout":
 
 
 def request_of(http: "httpx.Client | httpx.AsyncClient", ask: Ask, timeout: float) -> "httpx.Request":
-    """Return the request of httpx."""
+    """Return the request of httpx.
+
+    Raises:
+        BridgeError: `invalid_request` when the client was closed.
+    """
+    if http.is_closed:
+        raise BridgeError("invalid_request", "the client was closed; make another one")
     wanted = waits(timeout if ask.timeout is None else ask.timeout)
     return http.build_request(ask.method, ask.path, content=ask.body, headers=ask.headers, timeout=wanted)
 

@@ -1,6 +1,7 @@
 """Requests of the REST API as data: what is sent, and whether it may be sent twice."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,9 +9,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from python_bridge.errors import BridgeError
+from python_bridge.settings import is_unicode
 from python_bridge.wire import json as wire_json
 
 PREFIX = "/api/v1/dspy"
+_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 _MARGIN_S = 5.0
 """The server tells its own time-out; the client waits this much longer to hear it."""
 
@@ -39,10 +42,25 @@ def check_base_url(base_url: str) -> str:
     Raises:
         BridgeError: `invalid_request` when it is none of HTTP.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(base_url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
         raise BridgeError("invalid_request", f"base_url is {base_url!r:.200}; it must be like http://host:8000")
     return base_url.rstrip("/")
+
+
+def authorization(token: str) -> bytes:
+    """Return the header of a token.
+
+    Raises:
+        BridgeError: `invalid_request` for what no header can carry; the text does not show it.
+    """
+    if not is_unicode(token) or not token.strip() or not token.isprintable():
+        raise BridgeError("invalid_request", "the token is empty or has control characters; was its line end read too?")
+    return f"Bearer {token.strip()}".encode()
 
 
 def execute(
@@ -97,6 +115,8 @@ def cancel(batch_id: str) -> Ask:
 
 def _keyed(path: str, body: dict[str, Any], timeout: float | None, more: dict[str, Any], key: str | None) -> Ask:
     body |= _given({"timeout": timeout, **more})
+    if key is not None and not _KEY.fullmatch(key):
+        raise BridgeError("invalid_input", "an idempotency key has 1 to 256 printable ASCII characters and no space")
     ask = _post(path, body, repeatable=True, timeout=_patience(timeout))
     return Ask(
         ask.method, path, ask.body, {**ask.headers, "Idempotency-Key": key or uuid.uuid4().hex}, True, ask.timeout
@@ -127,4 +147,16 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-__all__ = ["PREFIX", "Ask", "batch", "cancel", "check_base_url", "clear_cache", "execute", "get", "job", "stream"]
+__all__ = [
+    "PREFIX",
+    "Ask",
+    "authorization",
+    "batch",
+    "cancel",
+    "check_base_url",
+    "clear_cache",
+    "execute",
+    "get",
+    "job",
+    "stream",
+]

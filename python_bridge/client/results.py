@@ -48,7 +48,10 @@ class ExecutionResult:
         Raises:
             BridgeError: `protocol_error` when it is no result.
         """
-        if not isinstance(body, Mapping) or not isinstance(body.get("success"), bool):
+        maps = isinstance(body, Mapping) and all(
+            isinstance(body.get(name, {}), dict) for name in ("outputs", "metadata")
+        )
+        if not maps or not isinstance(body.get("success"), bool):
             raise BridgeError("protocol_error", "the server's answer is no execution result; is base_url right?")
         return cls(**{name: body[name] for name in cls.__dataclass_fields__ if name in body})
 
