@@ -167,13 +167,15 @@ defmodule DSPex.Caller do
 
   defp run(decision, table, program, inputs, request, options) do
     call = prepare(decision, table, program, inputs, request, options)
+    before = Trace.current()
 
     Telemetry.span([:dspex, :call], call.metadata, fn ->
       started = System.monotonic_time()
+      request = Keyword.update!(call.options, :meta, &Trace.renewed(&1, before, options))
 
       {outcome, exchange} =
         guarded(table, lm_scope(call.metadata.pool, program, options), fn ->
-          Runner.run(table, program, "module.call", call.params, call.options)
+          Runner.run(table, program, "module.call", call.params, request)
         end)
 
       outcome = with {:ok, result} <- outcome, do: Prediction.from_wire(result, duration(call.meta, started))
@@ -207,7 +209,10 @@ defmodule DSPex.Caller do
       Router.record(table, program, decision)
       call = prepare(decision, table, program, inputs, request, options)
       scope = lm_scope(call.metadata.pool, program, options)
-      with :ok <- Breaker.check(table, scope), do: {:ok, Map.merge(call, %{program: program, scope: scope})}
+      given = Keyword.take(options, [:traceparent])
+
+      with :ok <- Breaker.check(table, scope),
+           do: {:ok, Map.merge(call, %{program: program, scope: scope, given: given})}
     end)
   end
 

@@ -9,6 +9,7 @@ defmodule DSPex.Stream do
   alias DSPex.Prediction
   alias DSPex.Runner
   alias DSPex.Telemetry
+  alias DSPex.Trace
 
   @credit 32
   @refill 16
@@ -22,10 +23,12 @@ defmodule DSPex.Stream do
   defp open(start) do
     case start.() do
       {:ok, call} ->
+        before = Trace.current()
         Telemetry.execute([:dspex, :stream, :start], %{system_time: System.system_time()}, call.metadata)
 
         state =
           Map.merge(call, %{
+            options: Keyword.update(call.options, :meta, [], &Trace.renewed(&1, before, call.given)),
             started: System.monotonic_time(),
             exchange: nil,
             used: 0,

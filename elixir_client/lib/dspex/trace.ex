@@ -7,7 +7,8 @@ defmodule DSPex.Trace do
         DSPex.call(program, %{question: "Why?"})
       end
 
-  `traceparent:` of a call goes before it; `traceparent: nil` sends none. The calls of `DSPex.async/3`, `DSPex.batch/3` and
+  Where a handler of `[:dspex, :call, :start]` or `[:dspex, :stream, :start]` begins a span and makes it the current one, it
+  stands between the two. `traceparent:` of a call goes before it; `traceparent: nil` sends none. The calls of `DSPex.async/3`, `DSPex.batch/3` and
   streams belong to the span in which they were made.
   """
 
@@ -44,6 +45,18 @@ defmodule DSPex.Trace do
     case List.keyfind(options, :traceparent, 0) do
       {:traceparent, given} -> given
       nil -> current()
+    end
+  end
+
+  @doc false
+  # `meta` of a request whose start event was told after `before` was current: where a handler of the event has begun a span,
+  # the spans in Python are children of that one. A trace that was given to the call goes before it.
+  @spec renewed([{String.t(), term}], String.t() | nil, keyword) :: [{String.t(), term}]
+  def renewed(meta, before, options) do
+    with false <- Keyword.has_key?(options, :traceparent), now when now not in [nil, before] <- current() do
+      List.keystore(meta, "traceparent", 0, {"traceparent", now})
+    else
+      _the_same -> meta
     end
   end
 
