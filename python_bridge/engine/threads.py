@@ -7,6 +7,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
+from python_bridge.engine.cpu import current_meter
 from python_bridge.errors import BridgeError
 
 MAX_LEVELS = 16
@@ -69,8 +70,12 @@ class Threads:
     def _work(self, work: Callable[[], T], state: "_State") -> T:
         state.running = True
         _level.set(state.level + 1)  # this thread's context is a copy: what it calls sees it, and nothing else does
+        meter = current_meter.get()
         try:
-            return work()
+            if meter is None:
+                return work()
+            with meter.in_thread():
+                return work()
         finally:
             state.running = False
             if state.abandoned:

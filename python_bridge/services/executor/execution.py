@@ -19,8 +19,8 @@ class ExecutionLimits:
     Attributes:
         max_lm_calls: requests to LMs.
         max_tokens: prompt and completion tokens together.
-        max_memory_bytes: growth of the process's resident memory meanwhile.
-        max_cpu_seconds: processor time of the process meanwhile.
+        max_memory_bytes: growth of the process's resident memory meanwhile, whichever execution it is that grows.
+        max_cpu_seconds: processor time of the execution itself; see `limits.enforce`.
     """
 
     max_lm_calls: int | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import dspy
@@ -289,6 +290,44 @@ def test_processor_time_is_limited(make: Any) -> None:
     result = make(ScriptedLM().lm).execute(Busy(), inputs={"q": "1"}, limits=limits, timeout=60)
     stop.set()
     assert result.metadata["error_details"] == {"limit": "max_cpu_seconds"}
+
+
+@pytest.mark.anyio
+@pytest.mark.req("EX-10")
+async def test_processor_time_on_the_loop_counts_and_that_of_others_does_not(make: Any) -> None:
+    spent = Gate()
+
+    def spend(seconds: float) -> None:
+        began = time.thread_time()
+        while time.thread_time() - began < seconds:
+            sum(range(1000))
+
+    class Spending(dspy.Module):
+        async def aforward(self, q: str) -> dspy.Prediction:
+            await asyncio.sleep(0)
+            spend(float(q))
+            spent.open()
+            await asyncio.sleep(0)
+            return dspy.Prediction(a=q)
+
+    class Frugal(dspy.Module):
+        async def aforward(self, q: str) -> dspy.Prediction:
+            await spent.passed(30)
+            return dspy.Prediction(a=q)
+
+    class Wrapping(dspy.Module):
+        def forward(self, q: str) -> dspy.Prediction:
+            spent.wait(30)
+            return dspy.Prediction(a=q)
+
+    executor = make(ScriptedLM().lm)
+    limits = ExecutionLimits(max_cpu_seconds=0.2)
+    programs = [(Frugal(), "1"), (Wrapping(), "1"), (Spending(), "0.3"), (Spending(), "0.001")]
+    results = await asyncio.gather(
+        *(executor.aexecute(program, inputs={"q": q}, limits=limits) for program, q in programs)
+    )
+    assert [result.success for result in results] == [True, True, False, True]
+    assert results[2].metadata["error_details"] == {"limit": "max_cpu_seconds"}
 
 
 @pytest.mark.req("EX-3")
