@@ -54,6 +54,7 @@ PROGRAMS = (
     Program(("P16",), (PYTHON, "bench/sessions.py"), timeout=600.0),
     Program(("rest",), (PYTHON, "bench/rest.py")),
     Program(("rest",), (PYTHON, "bench/rest.py", "mlflow"), full=True, timeout=400.0),
+    Program(("rest",), (PYTHON, "bench/rest.py", "workers"), full=True, timeout=600.0),
     Program(("P3", "P6", "P12", "batch"), (PYTHON, "-m", "bench.executor"), timeout=600.0),
 )
 

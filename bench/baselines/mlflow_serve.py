@@ -1,7 +1,7 @@
 """DSPy behind `mlflow models serve`, as MLflow's own guide deploys it, asked over connections that stay open.
 
 Answers each packet `{"count": n, "concurrent": m, "inputs": {…}, "signature": "…"}` with the microseconds of all. The
-model is of the first packet's signature.
+model is of the first packet's signature, and as many processes serve it as its `workers` says (1).
 """
 
 import asyncio
@@ -38,11 +38,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def serve(model: Path, port: int) -> subprocess.Popen[bytes]:
+def serve(model: Path, port: int, workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     server = subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-p", str(port)],
+        [*command, "-h", "127.0.0.1", "-p", str(port), "-w", str(workers)],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -71,7 +71,7 @@ def main() -> None:
         model = Path(folder) / "model"
         save(order["signature"], model)
         port = free_port()
-        server = serve(model, port)
+        server = serve(model, port, order.get("workers", 1))
         try:
             while True:
                 payload = {"inputs": order["inputs"]}
