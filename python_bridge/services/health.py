@@ -1,5 +1,6 @@
 """`worker/status`: load and memory of this process."""
 
+import gc
 import os
 import threading
 import time
@@ -42,6 +43,7 @@ def worker_status(dispatcher: Dispatcher, started: float, programs: int, abandon
         "abandoned_threads": len(dispatcher.abandoned) + abandoned_threads,
         "programs": programs,
         "connections": len(dispatcher.conversations),
+        "gc": gc.get_stats(),
     }
 
 

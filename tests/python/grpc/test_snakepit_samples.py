@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.req("NFR5.2.4")]
 
 
 class Worker:
-    """Needs 1 s of the processor between any two questions."""
+    """Needs 1 s of the processor and two young collections between any two questions."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -22,7 +22,9 @@ class Worker:
         self.asked += 1
         if self.asked == 4:
             raise BridgeError("worker_lost", "gone")
-        return {"rss_bytes": self.asked * 1024, "cpu_ms": self.asked * 1000.0}
+        young = {"collections": 2 * self.asked, "collected": 100 * self.asked, "uncollectable": 0}
+        old = {"collections": 7, "collected": 7, "uncollectable": 0}
+        return {"rss_bytes": self.asked * 1024, "cpu_ms": self.asked * 1000.0, "gc": [young, old]}
 
 
 def listened() -> tuple[Telemetry, Feed]:
@@ -35,11 +37,15 @@ async def test_memory_and_processor_are_told_until_the_worker_is_gone() -> None:
     telemetry, feed = listened()
     samples = Samples(telemetry, Worker().status, 0.001)
     samples.start()
-    events = [await feed.get() for _ in range(5)]
+    events = [await feed.get() for _ in range(7)]
     names = [".".join(event.event_parts) for event in events]
-    assert names == ["python.memory.sampled", *["python.memory.sampled", "python.cpu.sampled"] * 2]
+    each = ["python.memory.sampled", "python.cpu.sampled", "python.gc.completed"]
+    assert names == ["python.memory.sampled", *each * 2]
     assert [e.measurements["rss_bytes"].int_value for e in events if "memory" in e.event_parts] == [1024, 2048, 3072]
     assert events[2].measurements["cpu_percent"].float_value > 0
+    young = events[3]
+    assert (young.measurements["count"].int_value, young.measurements["collected"].int_value) == (2, 100)
+    assert young.metadata["generation"] == "0"
     samples.stop()
 
 

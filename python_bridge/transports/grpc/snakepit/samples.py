@@ -1,4 +1,4 @@
-"""What the worker process needs of memory and processor, told again and again while somebody listens."""
+"""What the worker process needs of memory and processor, and what it collects, told while somebody listens."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ _EVERY_S = 10.0
 
 
 class Samples:
-    """Tells `python.memory.sampled` and `python.cpu.sampled`.
+    """Tells `python.memory.sampled`, `python.cpu.sampled` and, of the collections since the last one, `python.gc.completed`.
 
     Args:
         every_s: seconds between two samples; the first one comes at once.
@@ -43,6 +43,7 @@ class Samples:
 
     async def _run(self) -> None:
         before: tuple[float, float] | None = None
+        collected: list[dict[str, int]] | None = None
         with contextlib.suppress(BridgeError):  # the worker is gone, and the front ends with it
             while True:
                 status, now = await self._status(), time.monotonic()
@@ -52,7 +53,17 @@ class Samples:
                     percent = (status["cpu_ms"] - before[1]) / (now - before[0]) / 10
                     self._telemetry.tell("python.cpu.sampled", {"cpu_percent": percent}, {}, "")
                 before = now, float(status["cpu_ms"])
+                self._tell_collections(collected, status["gc"])
+                collected = status["gc"]
                 await asyncio.sleep(self._every_s)
+
+    def _tell_collections(self, before: list[dict[str, int]] | None, now: list[dict[str, int]]) -> None:
+        """Tell of the collections between two samples, one event for each generation that had any."""
+        for generation, (old, new) in enumerate(zip(before or (), now, strict=False)):
+            since = {name: new[name] - old[name] for name in ("collections", "collected")}
+            if since["collections"] > 0:
+                measured = {"count": since["collections"], "collected": since["collected"]}
+                self._telemetry.tell("python.gc.completed", measured, {"generation": str(generation)}, "")
 
 
 __all__ = ["Samples", "Status"]
