@@ -1,12 +1,14 @@
 """Loading dspy: set up for a long life, or said clearly why not."""
 
+import os
 import subprocess
 import sys
+from typing import Any
 
 import dspy
 import pytest
 
-from python_bridge.engine.load import boot, check_version, load_engine
+from python_bridge.engine.load import boot, check_installed, check_version, load_engine, preload
 from python_bridge.errors import BridgeError
 from python_bridge.settings import Settings
 
@@ -37,6 +39,13 @@ def test_dspy_keeps_nothing_between_calls() -> None:
     assert (dspy.settings.trace, dspy.settings.disable_history) == (None, True)
     assert not dspy.cache.enable_disk_cache
     assert not dspy.cache.enable_memory_cache
+
+
+@pytest.mark.parametrize("load", [check_installed, preload])
+def test_prices_of_models_are_not_fetched_from_the_network(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
+    load()
+    assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "true"
 
 
 def test_a_missing_dspy_is_said_with_the_line_to_run() -> None:

@@ -287,3 +287,19 @@ async def test_images_and_conversations_reach_the_provider_in_its_own_form(
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     images = [part["image_url"]["url"] for part in messages[-1]["content"] if part["type"] == "image_url"]
     assert images == ["data:image/png;base64,iVBORw0KGgo="]
+
+
+@pytest.mark.anyio
+async def test_servers_and_keys_of_one_model_never_share_an_answer(call: Any) -> None:
+    async with OpenAIServer() as first, OpenAIServer() as second:
+        lms = {
+            "one": LmSettings(model="openai/gpt-4o-mini", api_base=first.base_url),
+            "two": LmSettings(model="openai/gpt-4o-mini", api_base=second.base_url),
+        }
+        engine = DSPyEngine(Settings(lms=lms))
+        for server, answer in ((first, "first"), (second, "second")):
+            server.push(Behaviour(fields={"answer": answer}, times=2))
+        asked = [(await call(engine, QA, ASK, lm=name)).outputs["answer"] for name in ("one", "two", "one", "two")]
+        assert asked == ["first", "second", "first", "second"]
+        assert (len(first.exchanges), len(second.exchanges)) == (2, 2)
+        await engine.close()

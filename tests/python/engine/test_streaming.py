@@ -104,6 +104,26 @@ async def test_cancelling_a_stream_stops_it_at_once(make_engine: Make, call: Any
 
 @pytest.mark.anyio
 @pytest.mark.req("OWN-4")
+async def test_a_stream_that_is_cancelled_disturbs_no_other(make_engine: Make, call: Any) -> None:
+    held = [Answer(fields=FIELDS, gate=Gate(), at=8) for _ in range(3)]
+    sinks = [Events() for _ in held]
+    engine = make_engine(ScriptedLM([*held]).lm)
+    running = [asyncio.ensure_future(call(engine, COT, {"question": "?"}, emit=sink.emit)) for sink in sinks]
+    for answer in held:
+        await answer.reached.passed()
+    running[1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running[1]
+    for answer in held:
+        assert answer.gate is not None
+        answer.gate.open()
+    for index in (0, 2):
+        assert (await running[index]).outputs == FIELDS
+        assert sinks[index].texts() == {**FIELDS, "n": "42"}
+
+
+@pytest.mark.anyio
+@pytest.mark.req("OWN-4")
 async def test_sixty_four_streams_at_once_are_each_correct(make_engine: Make) -> None:
     def script(asked: Any) -> dict[str, Any]:
         number = asked.messages[-1][1].split("number ")[1].split()[0]

@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.routing import Match, Route
 
 from python_bridge.testing import Answer, Gate
+from python_bridge.transports.http.routes import routes
 from python_bridge.transports.http.settings import hash_token
 from tests.python.http.conftest import TOKEN, Server
 
@@ -301,3 +303,13 @@ def test_the_timeout_of_a_request_stops_its_work(server: Server, client: httpx.C
     assert body["success"] is False
     assert "Execution timeout after 0.2 seconds" in body["error"]
     assert client.post("/execute", json={**QA, "mode": "dry_run"}).json()["success"] is True
+
+
+def test_no_route_stands_in_the_shadow_of_another_one(server: Server) -> None:
+    found = [route for route in routes(server.api).routes if isinstance(route, Route)]
+    plain = [route for route in found if "{" not in route.path]
+    assert len(plain) > 5
+    for route in plain:
+        for method in route.methods or ():
+            scope = {"type": "http", "method": method, "path": route.path, "root_path": "", "headers": []}
+            assert next(other for other in found if other.matches(scope)[0] is Match.FULL) is route
