@@ -37,7 +37,7 @@ _LOST = "UPDATE jobs SET status = 'failed', error = ? WHERE id = ? AND status = 
 _CLAIM = "INSERT OR IGNORE INTO answers (key, request, at, owner) VALUES (?, ?, ?, ?)"
 _CLAIMED = "SELECT request, body, owner FROM answers WHERE key = ?"
 _FLUSH_S = 0.05
-_LOCKED_S = 5.0
+_LOCKED_S = 1.0
 _MAX_PENDING = 10_000
 _ANSWERS_S = 600.0
 _JOBS = 1_000
@@ -235,8 +235,21 @@ class History:
                     )
                 self._trim(len(rows))
         except BridgeError as error:
+            if error.details.get("sqlite") in ("SQLITE_BUSY", "SQLITE_LOCKED"):
+                self._put_back(rows)
+                return
             self.dropped += len(rows)
             logger.warning("%d executions are lost to the history: %s", len(rows), error.message)
+
+    def _put_back(self, rows: "OrderedDict[str, tuple[str, bool, float, bytes]]") -> None:
+        """Another process holds the file: the rows are written with the next ones."""
+        with self._lock:
+            rows.update(self._pending)
+            self._pending = rows
+            while len(rows) > _MAX_PENDING:
+                rows.popitem(last=False)
+                self.dropped += 1
+        self._wake.set()
 
     def close(self) -> None:
         """Write what is pending, and close the file."""
@@ -281,7 +294,9 @@ class History:
             except sqlite3.Error as error:
                 if not self._closed and _is_damage(error):
                     self._renew()
-                raise BridgeError("unavailable", f"the history cannot be used: {error}", retry_after=1.0) from None
+                details = {"sqlite": getattr(error, "sqlite_errorname", None)}
+                text = f"the history cannot be used: {error}"
+                raise BridgeError("unavailable", text, retry_after=1.0, details=details) from None
 
     def _renew(self) -> None:
         logger.error("the history %s is damaged; it is put aside, and a new one begun", self._path)

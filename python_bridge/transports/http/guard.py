@@ -1,5 +1,6 @@
 """What stands before every request: its id, the token, the rate, the size of the body."""
 
+import asyncio
 import hashlib
 import hmac
 import random
@@ -35,7 +36,7 @@ class Guard:
         self._app = app
         self._hashes = [bytes.fromhex(value) for value in settings.token_hashes]
         self._buckets = buckets
-        self._max_body = settings.max_body_bytes
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,7 +51,7 @@ class Guard:
             status = {"overloaded": 429, "invalid_request": 421}.get(error.kind)
             await problem(error, request_id, status)(scope, receive, answer)
             return
-        await self._app(scope, _bounded(receive, self._max_body), answer)
+        await self._app(scope, _bounded(receive, self._settings), answer)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> BridgeError | None:
         if not self._hashes and not _is_loopback(headers.get(b"host", b"")):
@@ -62,8 +63,8 @@ class Guard:
         if scope["path"] not in OPEN and (wait := self._buckets.take(client)) > 0:
             return BridgeError("overloaded", f"too many requests; wait {wait:.2f} s", retry_after=wait)
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._max_body:
-            return _too_large(self._max_body)
+        if length.isdigit() and int(length) > self._settings.max_body_bytes:
+            return _too_large(self._settings.max_body_bytes)
         return None
 
     def _unknown(self, headers: dict[bytes, bytes]) -> BridgeError | None:
@@ -95,16 +96,25 @@ def _naming(send: Send, request_id: str) -> Send:
     return answer
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    """Bodies without a length are counted as they come."""
-    size = 0
+def _bounded(receive: Receive, settings: HttpSettings) -> Receive:
+    """Bodies without a length are counted as they come, and none may come for ever."""
+    size, whole = 0, False
+    until = asyncio.get_running_loop().time() + settings.body_timeout
 
     async def read() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, whole
+        if whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            text = f"the body did not come within {settings.body_timeout:g} s (body_timeout)"
+            raise BridgeError("timeout", text) from None
         size += len(message.get("body", b""))
-        if size > limit:
-            raise _too_large(limit)
+        if size > settings.max_body_bytes:
+            raise _too_large(settings.max_body_bytes)
+        whole = not message.get("more_body", False)
         return message
 
     return read

@@ -44,6 +44,8 @@ def problem(error: BridgeError, request_id: str | None, status: int | None = Non
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if code in (408, 413):  # the rest of the body is not waited for
+        headers["Connection"] = "close"
     if code == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(encode_told(body), code, headers, media_type="application/problem+json")
@@ -66,7 +68,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
         if isinstance(error.__cause__, BridgeError):  # raised while the body was read
-            return problem(error.__cause__, _request_id(request))
+            late = error.__cause__.kind == "timeout"
+            return problem(error.__cause__, _request_id(request), 408 if late else None)
         kind: Any = _BY_STATUS.get(error.status_code, "invalid_request")
         response = problem(BridgeError(kind, str(error.detail)), _request_id(request), error.status_code)
         response.headers.update(error.headers or {})

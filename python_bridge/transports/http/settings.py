@@ -38,6 +38,7 @@ class HttpSettings:
         durable: whether an answer waits until its execution is in the history: a server that is killed otherwise loses
             those of its last 50 ms.
         max_body_bytes: larger bodies are refused.
+        body_timeout: seconds in which a body must have come.
         max_concurrency: executions at a time in one process; further ones are `overloaded`.
         rate: requests a second for one token; 0 is no limit.
         burst: requests that may come at once within the rate.
@@ -57,6 +58,7 @@ class HttpSettings:
     history: int = 10_000
     durable: bool = False
     max_body_bytes: int = 8 * 1024 * 1024
+    body_timeout: float = 30.0
     max_concurrency: int = 256
     rate: float = 0.0
     burst: int = 100

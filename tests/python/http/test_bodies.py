@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,22 @@ def test_the_client_sends_what_json_lacks(server: Server) -> None:
             sender.execute("qa", {"question": object()})
     assert "2026-01-02" in asked
     assert "mine" in asked
+
+
+@pytest.mark.req("RT-2", "EX-10")
+@pytest.mark.parametrize("path", ["/execute", "/execute/batch"])
+@pytest.mark.parametrize("sent", [b"", b'{"program_id"'])
+def test_a_body_that_does_not_come_ends_its_connection(tmp_path: Path, path: str, sent: bytes) -> None:
+    server = Server(tmp_path, body_timeout=0.1)
+    head = (
+        f"POST /api/v1/dspy{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=30) as connection:
+        connection.sendall(head.encode() + sent)
+        answer = b""
+        while data := connection.recv(65_536):
+            answer += data
+    server.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"body_timeout" in answer

@@ -184,3 +184,21 @@ history.close()
     history = History(tmp_path / "h.db")
     assert (history.get("later"), history.get("large")) == (b"2", None)
     history.close()
+
+
+@pytest.mark.req("RT-1", "NFR2.1.2")
+def test_executions_wait_for_a_process_that_holds_the_file(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "h.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        history.add("e", "p", True, b"1")
+        history.flush()
+        with pytest.raises(BridgeError, match="locked") as caught:
+            history.claim("k", b"1")
+        assert (history.get("e"), history.dropped) == (b"1", 0)
+        other.execute("ROLLBACK")
+    history.close()
+    assert caught.value.retryable
+    history = History(tmp_path / "h.db")
+    assert history.get("e") == b"1"
+    history.close()
