@@ -9,13 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from python_bridge.cli.ending import EXIT_FAILED, fail, printable
+from python_bridge.cli.ending import EXIT_FAILED, EXIT_INTERRUPTED, fail, printable
 from python_bridge.cli.items import json_or_text
 from python_bridge.errors import BridgeError
 from python_bridge.settings import SettingsError, load_settings
 
 Program = Annotated[str, typer.Argument(help="A program JSON file, an id in --programs, or a signature.")]
-Lm = Annotated[str | None, typer.Option(help="Model for programs that name none (env: DSPEX_LM).")]
+Lm = Annotated[
+    str | None, typer.Option(help="LM of the settings, or model, for programs that name none (env: DSPEX_LM).")
+]
 Config = Annotated[Path | None, typer.Option(help=r"TOML file with \[lms.NAME] tables (env: DSPEX_CONFIG).")]
 Programs = Annotated[Path, typer.Option(help="Folder of program JSON files, <program_id>.json.")]
 Timeout = Annotated[float, typer.Option(min=0.001, max=1e9, help="Seconds for one execution.")]
@@ -43,7 +45,7 @@ def run(
 
     python-bridge run "question -> answer" question="Why is the sky blue?" --lm openai/gpt-4o-mini
 
-    Exit status: 0, 1 when the program failed, 2 for wrong arguments.
+    Exit status: 0, 1 when the program failed, 2 for wrong arguments, 130 when it was interrupted.
     """
     inputs = read_values(values or [])
     document = program_of(program, programs)
@@ -51,7 +53,10 @@ def run(
         options: dict[str, Any] = {"mode": "debug" if debug else "normal"}
         if stream and not as_json:
             options.update(emit=_print_token, use_cache=False)
-        result = executor.execute(document, inputs=typed(executor, document, inputs), **options)
+        try:
+            result = executor.execute(document, inputs=typed(executor, document, inputs), **options)
+        except KeyboardInterrupt:
+            fail("interrupted", EXIT_INTERRUPTED)
     if as_json:
         typer.echo(result.to_json())
     elif stream and result.success:
@@ -134,7 +139,9 @@ def executor_of(lm: str | None, config: Path | None, programs: Path, timeout: fl
     if not os.environ.get("PIPELINE_LOG_LEVEL"):  # the commands tell of failures themselves
         logging.getLogger("python_bridge.executor").addHandler(logging.NullHandler())
     try:
-        settings = load_settings({"lm": lm} if lm else None, config=config)
+        settings = load_settings(config=config)
+        if lm:
+            settings = load_settings({"default_lm" if lm in settings.lms else "lm": lm}, config=config)
         return DSPyPipelineExecutor(mlflow_tracking=False, timeout=timeout, settings=settings)
     except (SettingsError, BridgeError) as error:
         fail(str(error))

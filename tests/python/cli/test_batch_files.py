@@ -248,3 +248,27 @@ def test_with_json_every_failure_is_json(arguments: list[str]) -> None:
     status, printed = told(*arguments, "--json")
     assert status in (1, 2)
     assert isinstance(json.loads(printed), dict)
+
+
+@pytest.mark.req("NFR2.2.2", "FR1.1.4")
+def test_an_lm_of_the_settings_is_chosen_by_its_name(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[lms.mine]\nmodel = "offline/extractive"\n')
+    arguments = ["run", "context, question -> answer", "context=a b", "question=c", "--config", str(config)]
+    status, printed = told(*arguments, "--lm", "mine", "--json", lm="")
+    assert status == 0, printed
+    assert json.loads(printed)["metadata"]["model"] == "offline/extractive"
+
+
+@pytest.mark.req("NFR2.2.2")
+def test_ctrl_c_ends_a_run_with_130_and_with_json_says_so() -> None:
+    with OpenAIServer(default=Behaviour(stall=True)) as server:
+        environ = {**os.environ, "DSPEX_LM": "openai/any", "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "x"}
+        command = [sys.executable, "-m", "python_bridge", "run", SIGNATURE, "question=?", "--json"]
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        server.wait_for(requests=1)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=60)
+        server.release()
+    assert (process.returncode, said) == (130, b"interrupted\n")
+    assert json.loads(printed)["status"] == 130

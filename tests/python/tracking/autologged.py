@@ -1,15 +1,28 @@
-"""Runs in a process of its own: autolog stays on for good. Prints the names of the traces that were left."""
+"""Runs in a process of its own: autolog stays on for good.
 
+Prints the names of the traces that were left, and every address that was connected to or looked up meanwhile.
+"""
+
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
-import dspy
+asked: list[Any] = []
+sys.addaudithook(
+    lambda name, given: asked.append((name, given)) if name in ("socket.connect", "socket.getaddrinfo") else None
+)
+# What keeps MLflow's telemetry off in suites.
+for variable in [name for name in os.environ if name.startswith(("PYTEST", "CI", "GITHUB", "MLFLOW", "DO_NOT_TRACK"))]:
+    del os.environ[variable]
 
-from python_bridge import DSPyPipelineExecutor
-from python_bridge.testing.scripted import ScriptedLM
-from python_bridge.tracking.journaled import TrackingOptions
-from python_bridge.tracking.make import make_tracker
-from python_bridge.tracking.mlflow_exporter import MlflowOptions, import_mlflow
+import dspy  # noqa: E402
+
+from python_bridge import DSPyPipelineExecutor  # noqa: E402
+from python_bridge.testing.scripted import ScriptedLM  # noqa: E402
+from python_bridge.tracking.journaled import TrackingOptions  # noqa: E402
+from python_bridge.tracking.make import make_tracker  # noqa: E402
+from python_bridge.tracking.mlflow_exporter import MlflowOptions, import_mlflow  # noqa: E402
 
 uri, folder = sys.argv[1], Path(sys.argv[2])
 dspy.configure(lm=ScriptedLM(default={"a": "x"}).lm)
@@ -27,3 +40,6 @@ with DSPyPipelineExecutor(tracker=tracker) as executor:
     assert tracker.flush(120), tracker.stats()
 mlflow.flush_trace_async_logging()
 print(sorted(trace.data.spans[0].name for trace in mlflow.search_traces(return_type="list")))
+from mlflow.telemetry.utils import is_telemetry_disabled  # noqa: E402
+
+print(f"telemetry off: {is_telemetry_disabled()}, asked: {asked}")

@@ -161,7 +161,9 @@ def test_autolog_is_for_programs_outside_of_the_executor_and_tells_no_execution_
     made = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     # The bare program, two executions told once each, and one that stands below a span of its caller's too.
-    assert made.stdout.splitlines()[-1] == "['Predict', 'Predict', 'Predict', 'Predict.forward', 'caller']"
+    *_, traces, calls_home = made.stdout.splitlines()
+    assert traces == "['Predict', 'Predict', 'Predict', 'Predict.forward', 'caller']"
+    assert calls_home == "telemetry off: True, asked: []", "nothing is connected to but the store"
 
 
 @pytest.fixture
