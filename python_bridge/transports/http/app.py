@@ -18,11 +18,13 @@ from python_bridge.transports.http import problems
 from python_bridge.transports.http.api import Api
 from python_bridge.transports.http.catalogue import Catalogue
 from python_bridge.transports.http.direct import Direct
-from python_bridge.transports.http.guard import Guard
+from python_bridge.transports.http.guard import OPEN, Guard
 from python_bridge.transports.http.pages import page
 from python_bridge.transports.http.routes import routes
 from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Buckets, Shared
+
+_READ = ["GET", "HEAD"]
 
 
 def make_api(
@@ -80,6 +82,7 @@ def create_app(api: Api) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # it would load its scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     problems.install(app)
     app.include_router(routes(api))
@@ -97,26 +100,26 @@ def create_app(api: Api) -> FastAPI:
             expose_headers=["idempotent-replayed", "retry-after", "x-request-id"],
         )
     generate = app.openapi
-    app.openapi = lambda: problems.describe(generate())
+    app.openapi = lambda: problems.describe(generate(), OPEN if api.settings.token_hashes else None)
     return app
 
 
 def _add_plain_routes(app: FastAPI, api: Api) -> None:
     pages = {name: page(name) for name in ("index.html", "docs.html")}
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=_READ, include_in_schema=False)
     async def console() -> Response:  # pyright: ignore[reportUnusedFunction]
         return pages["index.html"]
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=_READ, include_in_schema=False)
     async def docs() -> Response:  # pyright: ignore[reportUnusedFunction]
         return pages["docs.html"]
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=_READ, include_in_schema=False)
     async def alive() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         return {"status": "ok"}
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", methods=_READ, include_in_schema=False)
     async def ready() -> Response:  # pyright: ignore[reportUnusedFunction]
         return JSONResponse(api.health(), 503 if api.draining else 200)
 

@@ -1,6 +1,7 @@
 """Errors as problem details (RFC 9457), with the kinds of the closed set."""
 
 import math
+from collections.abc import Container
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -80,15 +81,23 @@ def install(app: FastAPI) -> None:
         return problem(to_bridge_error(error, f"{request.method} {request.url.path}"), _request_id(request))
 
 
-def describe(document: dict[str, Any]) -> dict[str, Any]:
-    """Tell in an OpenAPI document that every failure is `application/problem+json`."""
+def describe(document: dict[str, Any], open_paths: Container[str] | None) -> dict[str, Any]:
+    """Tell in an OpenAPI document that every failure is `application/problem+json`, and what needs a token.
+
+    Args:
+        open_paths: those that need none; ``None`` when nothing does.
+    """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for path in document.get("paths", {}).values():
+    if open_paths is not None:
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    for name, path in document.get("paths", {}).items():
         for operation in path.values():
+            if open_paths is not None and name not in open_paths:
+                operation["security"] = [{"bearer": []}]
             responses = operation["responses"]
             for status in ("422", "default"):
                 responses[status] = {"description": "A problem", "content": content}

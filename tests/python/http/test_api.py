@@ -313,3 +313,27 @@ def test_no_route_stands_in_the_shadow_of_another_one(server: Server) -> None:
         for method in route.methods or ():
             scope = {"type": "http", "method": method, "path": route.path, "root_path": "", "headers": []}
             assert next(other for other in found if other.matches(scope)[0] is Match.FULL) is route
+
+
+@pytest.mark.req("RT-2")
+def test_the_document_tells_what_needs_a_token(server: Server, tmp_path: Path) -> None:
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    assert "security" not in paths["/api/v1/dspy/health"]["get"]
+    assert paths["/api/v1/dspy/execute"]["post"]["security"] == [{"bearer": []}]
+    free = Server(tmp_path, token_hashes=())
+    document = httpx.get(f"{free.url}/openapi.json").text
+    free.close()
+    assert "security" not in document
+
+
+@pytest.mark.req("RT-1", "BC4")
+@pytest.mark.parametrize("path", ["/", "/docs", "/healthz", "/readyz"])
+def test_balancers_may_ask_with_head(server: Server, path: str) -> None:
+    answer = httpx.head(server.url + path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.req("RT-2")
+def test_a_path_with_a_slash_too_many_is_not_found(client: httpx.Client) -> None:
+    answer = client.post("/execute/", json=QA)
+    assert (answer.status_code, answer.json()["kind"]) == (404, "not_found")
