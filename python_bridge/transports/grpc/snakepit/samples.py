@@ -15,7 +15,7 @@ _EVERY_S = 10.0
 
 
 class Samples:
-    """Tells `python.memory.sampled`, `python.cpu.sampled` and, of the collections since the last one, `python.gc.completed`.
+    """Tells `python.memory.sampled`, `python.cpu.sampled` and, of collections since the last, `python.gc.completed`.
 
     Args:
         every_s: seconds between two samples; the first one comes at once.
