@@ -249,6 +249,29 @@ async def test_failures_that_refine_survived_do_not_count_in_the_next_call(make_
 
 
 @pytest.mark.anyio
+@pytest.mark.req("OWN-4")
+@pytest.mark.parametrize("kind", ["best_of_n", "refine"])
+async def test_one_program_at_work_for_many_keeps_their_lms_apart(make_engine: Make, kind: str) -> None:
+    gate = Gate()
+    first = [Answer(fields={"answer": str(index)}, gate=gate) for index in range(6)]
+    lms = {f"lm{index}": ScriptedLM([answer, {"answer": "-1"}]) for index, answer in enumerate(first)}
+    engine = make_engine(lms={name: scripted.lm for name, scripted in lms.items()})
+    config = {"N": 2, "threshold": 0, "reward": "rate"}
+    program = engine.compile({"format": 1, "kind": kind, "children": {"program": QA}, "tools": RATE, "config": config})
+    calls = [
+        asyncio.ensure_future(
+            program.call({"question": "?"}, CallOptions(lm=name), CallContext(name, call_tool=rating))
+        )
+        for name in lms
+    ]
+    for answer in first:
+        await answer.reached.passed()
+    gate.open()
+    answers = [result.outputs["answer"] for result in await asyncio.gather(*calls)]
+    assert answers == [str(index) for index in range(6)]
+
+
+@pytest.mark.anyio
 @pytest.mark.req("FR1.1.1")
 async def test_multi_chain_comparison_compares_given_attempts(make_engine: Make, call: Any) -> None:
     scripted = ScriptedLM([{"rationale": "both", "answer": "4"}])
