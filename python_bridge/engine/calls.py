@@ -1,6 +1,7 @@
 """One call of a program, apart from all others: its LM, adapter, usage and stream hold in its own context only."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import dspy
 from python_bridge.engine.adapters import adapter as adapter_named
 from python_bridge.engine.embedders.registry import EmbedderRegistry
 from python_bridge.engine.failures import to_bridge_error
+from python_bridge.engine.fresh import fresh
 from python_bridge.engine.interface import CallContext, CallResult, Spending
 from python_bridge.engine.lms.registry import LmRegistry
 from python_bridge.engine.modules.base import BuiltModule
@@ -65,12 +67,15 @@ async def run(
     token = enter_scope(scope)
     try:
         with dspy.context(**settings):
-            prediction = await _invoke(runner, built.asynchronous and not blocks(lm), module, inputs)
+            values = fresh(inputs) if built.own_code else inputs
+            prediction = await _invoke(runner, built.asynchronous and not blocks(lm), module, values)
         return await _result(built, prediction, scope, lm, adapter)
     except BridgeError as error:
         error.details = {**error.details, **spending.told()}
         raise
-    except Exception as raised:
+    except (Exception, SystemExit, KeyboardInterrupt) as raised:
+        if isinstance(raised, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # somebody's Ctrl-C; elsewhere the program itself raised it, and a loop would end of it
         error = to_bridge_error(raised)
         error.details = {**error.details, **spending.told()}
         raise error from raised

@@ -76,6 +76,8 @@ class Threads:
                 return work()
             with meter.in_thread():
                 return work()
+        except (KeyboardInterrupt, GeneratorExit, StopIteration) as error:  # a loop would make something else of them
+            raise RuntimeError(f"{type(error).__name__} {error}".rstrip()) from error
         finally:
             state.running = False
             if state.abandoned:

@@ -54,6 +54,7 @@ class InstanceTarget:
             params={},
             config={},
             trace=fresh,
+            own_code=signature is None,
         )
         self.name = type(module).__name__
 

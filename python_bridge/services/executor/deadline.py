@@ -50,7 +50,7 @@ class Deadline:
             timer.cancel()
             if not task.done():
                 self._give_up(task)
-        if task.done() and not task.cancelled():
+        if task.done():
             return task.result()
         raise timed_out(execution.timeout)
 

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import logging
 import os
 import threading
 from collections.abc import Coroutine
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 from python_bridge.errors import BridgeError
 
+logger = logging.getLogger("python_bridge.executor")
 T = TypeVar("T")
 
 
@@ -124,7 +126,12 @@ def _cancel(loop: asyncio.AbstractEventLoop, tasks: list[Any]) -> None:
 
 def _serve(loop: asyncio.AbstractEventLoop, waiting: "set[concurrent.futures.Future[Any]]") -> None:
     asyncio.set_event_loop(loop)
-    loop.run_forever()
+    while True:
+        try:
+            loop.run_forever()
+            break
+        except (SystemExit, KeyboardInterrupt) as error:  # a task of a program's own raised it; the others go on
+            logger.warning("a task of a program raised %s; the executor goes on", type(error).__name__)
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

@@ -1,5 +1,6 @@
 """The steps put together, for one event loop."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from python_bridge.engine.interface import CallResult
 from python_bridge.engine.targets.interface import Target
+from python_bridge.errors import BridgeError
 from python_bridge.services.executor.breaker import Breakers
 from python_bridge.services.executor.caching import Caching, find_key, wants_cache
 from python_bridge.services.executor.deadline import Deadline
@@ -67,6 +69,12 @@ class Pipeline:
         parts = self._parts
         try:
             result = await self._way(execution)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            error = BridgeError("program_error", "the program raised CancelledError, and nobody had cancelled it")
+            return parts.recorder.fail(execution, error, started)
         except Exception as exception:
             error = to_bridge_error(exception, f"executing {execution.target.name}")
             saved = rescue(execution, error, parts.cache)
