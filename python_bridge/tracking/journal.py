@@ -47,6 +47,7 @@ class Journal:
         self.dropped = 0
         self.quarantined = 0
         self._max_bytes = max_bytes
+        self._closed = False
         self._segment_bytes = min(_SEGMENT_BYTES, max_bytes // _SEGMENTS)
         self._append_lock = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ class Journal:
         """Take one record; return whether there was room for it. It survives the death of the process."""
         record = _HEAD.pack(len(body), zlib.crc32(body)) + body
         with self._append_lock:
-            if self._bytes + len(record) > self._max_bytes or len(body) > MAX_RECORD:
+            if self._closed or self._bytes + len(record) > self._max_bytes or len(body) > MAX_RECORD:
                 self.dropped += 1
                 return False
             if not self._write(record):
@@ -190,16 +191,21 @@ class Journal:
         return not self.read(1)[0]
 
     def close(self) -> None:
-        """Let go of the folder."""
-        with self._append_lock:
-            self._end_segment()
+        """Let go of the folder; what comes afterwards is dropped and counted."""
+        self._seal()
         if self._reading is not None:
             self._reading[1].close()
             self._reading = None
         self._held.close()
 
+    def _seal(self) -> None:
+        with self._append_lock:
+            self._closed = True
+            self._end_segment()
+
     def remove(self) -> None:
         """Close, and take the folder away if nothing is left in it but what was put aside."""
+        self._seal()
         if self.is_empty and not self.quarantined:  # while it is locked: nobody else has begun to write here
             with contextlib.suppress(OSError):
                 for path in self.folder.iterdir():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from python_bridge.tracking.interface import NullTracker, Tracker
-from python_bridge.tracking.journaled import Exporter, JournaledTracker, TrackingOptions
+from python_bridge.tracking.journaled import Exporter, JournaledTracker, TrackingOptions, told
 from python_bridge.tracking.mlflow_exporter import (
     INSTALL,
     MlflowExporter,
@@ -78,7 +78,12 @@ def make_tracker(mlflow: MlflowOptions, tracking: TrackingOptions) -> JournaledT
     """
 
     if mlflow.autolog:
-        enable_autolog(mlflow)
+        try:
+            enable_autolog(mlflow)
+        except Exception as error:  # a server that is down, or another thread that has configured DSPy
+            logger.warning(
+                "programs outside of the executor are not tracked: mlflow.dspy.autolog failed: %s", told(error)
+            )
 
     def make_exporter() -> Exporter:
         return MlflowExporter(mlflow)

@@ -124,6 +124,7 @@ def enable_autolog(options: MlflowOptions) -> None:
     global _autologged
     if _autologged:
         return
+    check_reachable(options.uri)
     mlflow = import_mlflow()
     mlflow.set_tracking_uri(options.uri)
     mlflow.set_experiment(experiment_id=find_experiment(mlflow.MlflowClient(options.uri), options))

@@ -252,3 +252,14 @@ def test_an_execution_that_is_too_large_is_kept_with_its_long_values_cut() -> No
     kept = orjson.loads(body)
     assert len(body) < MAX_RECORD
     assert (kept["inputs"]["short"], kept["inputs"]["long"]) == ("text", "x" * 500)
+
+
+@pytest.mark.req("EX-8")
+def test_what_comes_after_the_end_is_dropped_and_counted(tmp_path: Path) -> None:
+    picky = Picky(AssertionError)
+    tracker = JournaledTracker(TrackingOptions(tmp_path), picky)
+    tracker.record(event(0))
+    tracker.close()
+    tracker.record(event(1))
+    assert (picky.exported, tracker.stats()["dropped"]) == (["p-0"], 1)
+    assert not list(tmp_path.iterdir()), "no journal that nobody holds"

@@ -213,6 +213,15 @@ def test_a_server_that_is_down_is_known_at_once_and_not_through_mlflow_s_retries
 
 
 @pytest.mark.req("EX-8")
+def test_autolog_into_a_server_that_is_down_fails_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with caplog.at_level(logging.WARNING):
+        make_tracker(MlflowOptions(uri=uri, autolog=True), TrackingOptions(tmp_path, close_s=0.1)).close()
+    assert "mlflow.dspy.autolog failed" in caplog.text
+
+
+@pytest.mark.req("EX-8")
 @pytest.mark.parametrize("uri", ["sqlite:////no/such.db", "postgresql://h/db", "databricks", "./folder", ""])
 def test_what_is_no_server_is_not_connected_to(uri: str) -> None:
     check_reachable(uri)
