@@ -104,12 +104,16 @@ class History:
 
     def get(self, execution_id: str) -> bytes | None:
         """Return an execution's JSON, ``None`` when there is none or it is too long ago."""
-        with self._lock:
-            row = self._pending.get(execution_id) or self._writing.get(execution_id)
-        if row is not None:
-            return row[3]
+        if (pending := self.pending(execution_id)) is not None:
+            return pending
         found = self._query("SELECT body FROM executions WHERE id = ?", (execution_id,))
         return found[0][0] if found else None
+
+    def pending(self, execution_id: str) -> bytes | None:
+        """Return an execution's JSON as long as it is not in the file, and only then."""
+        with self._lock:
+            row = self._pending.get(execution_id) or self._writing.get(execution_id)
+        return None if row is None else row[3]
 
     def recent(self, limit: int = 50) -> list[dict[str, Any]]:
         """Return the newest executions, the newest first."""

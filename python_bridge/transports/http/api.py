@@ -65,7 +65,7 @@ class Api:
         self.executor = executor
         self.history = history
         self.shared = shared
-        self.peers = Peers(shared.folder, slot, shared.slots) if shared is not None else Peers()
+        self.peers = Peers(shared, slot)
         self.running = 0
         self.draining = False
         self.jobs: dict[str, tuple[asyncio.Task[None], threading.Event]] = {}
@@ -194,19 +194,30 @@ class Api:
         """Answer another process."""
         if question.get("ask") == "clear":
             return {"cleared": self.executor.clear_cache(question.get("program_id"))}
+        if question.get("ask") == "execution":
+            return {"body": (self.history.pending(question["execution_id"]) or b"").decode()}
         return self._state() if question.get("ask") == "state" else self.health()
 
     async def stats(self) -> dict[str, Any]:
         """Return the statistics of all processes, as those of one are shown, and `processes`: some of each."""
         others, silent = await self.peers.ask({"ask": "state"})
-        return {**together([self._state(), *others]), "processes_silent": silent}
+        told = [other for other in others if "stats" in other]
+        return {**together([self._state(), *told]), "processes_silent": silent + len(others) - len(told)}
 
     async def whole_health(self) -> dict[str, Any]:
         """Return the state of this process, and how many there are and answer."""
         others, _ = await self.peers.ask({"ask": "health"})
         own = self.health()
-        running = own["running"] + sum(other["running"] for other in others)
+        running = own["running"] + sum(other.get("running", 0) for other in others)
         return {**own, "running": running, "workers": self.peers.slots, "workers_answering": 1 + len(others)}
+
+    async def execution(self, execution_id: str) -> bytes | None:
+        """Return the JSON of an execution; the newest ones are only known to the process that ran them."""
+        if (found := self.history.get(execution_id)) is not None:
+            return found
+        others, _ = await self.peers.ask({"ask": "execution", "execution_id": execution_id})
+        told = next((other["body"].encode() for other in others if other.get("body")), None)
+        return told or self.history.get(execution_id)  # it may have been written between the two looks
 
     async def clear(self, program_id: str | None) -> int:
         """Let all processes forget results; return how many these were.

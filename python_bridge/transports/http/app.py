@@ -65,6 +65,8 @@ def history_path(settings: HttpSettings) -> Path:
 def create_app(api: Api) -> FastAPI:
     """Return the ASGI application over `api`, which it closes when it ends."""
 
+    buckets = api.shared.buckets if api.shared is not None else Buckets(api.settings.rate, api.settings.burst)
+
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         await api.start()
@@ -74,6 +76,8 @@ def create_app(api: Api) -> FastAPI:
         await api.stop_jobs()
         await api.executor.ashutdown()
         api.history.close()
+        if api.shared is None:
+            buckets.close()
 
     app = FastAPI(
         title="python-bridge",
@@ -88,7 +92,6 @@ def create_app(api: Api) -> FastAPI:
     app.include_router(routes(api))
     _add_plain_routes(app, api)
     app.add_middleware(Direct, api=api)
-    buckets = api.shared.buckets if api.shared is not None else Buckets(api.settings.rate, api.settings.burst)
     app.add_middleware(Guard, settings=api.settings, buckets=buckets)
     # Before the guard: a browser asks without its token whether it may, and reads refusals too.
     if api.settings.cors_origins:

@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
+
+from python_bridge.transports.http.shared import Shared
+
+logger = logging.getLogger("python_bridge.http")
 
 _LINE = 16 * 1024 * 1024
 _PATIENCE_S = 1.0
@@ -18,23 +23,22 @@ class Peers:
     """Processes that ask one another over sockets in a folder of their own.
 
     Args:
-        folder: where the sockets lie, for their owner alone; ``None`` where there is one process only.
+        shared: what they share; ``None`` where there is one process only.
         slot: which of the processes this one is.
-        slots: how many there are.
     """
 
-    def __init__(self, folder: Path | None = None, slot: int = 0, slots: int = 1) -> None:
-        self.slots = slots
+    def __init__(self, shared: Shared | None = None, slot: int = 0) -> None:
+        self.slots = shared.slots if shared is not None else 1
         self.slot = slot
-        self._folder = folder
+        self._shared = shared
         self._server: asyncio.Server | None = None
         self._answer: Answer | None = None
 
     async def start(self, answer: Answer) -> None:
         """Answer the others from now on."""
         self._answer = answer
-        if self._folder is not None:
-            path = self._folder / str(self.slot)
+        if self._shared is not None:
+            path = self._shared.folder / str(self.slot)
             path.unlink(missing_ok=True)  # of the process that was in this slot before
             self._server = await asyncio.start_unix_server(self._serve, path, limit=_LINE)
 
@@ -50,23 +54,31 @@ class Peers:
         Args:
             patience: seconds.
         """
-        if self._folder is None:
+        if self._shared is None:
             return [], 0
-        others = [self._folder / str(slot) for slot in range(self.slots) if slot != self.slot]
-        found = await asyncio.gather(*(_ask(path, question, patience) for path in others))
-        return [answer for answer in found if isinstance(answer, dict)], found.count(False)
+        folder, board = self._shared.folder, self._shared.board
+        others = [slot for slot in range(self.slots) if slot != self.slot]
+        found = await asyncio.gather(*(_ask(folder / str(slot), question, patience) for slot in others))
+        silent = [slot for slot, told in zip(others, found, strict=True) if told is None and board.serves(slot)]
+        return [told for told in found if told is not None], len(silent)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
             question = orjson.loads(await reader.readline())
-            if self._answer is not None:
-                writer.write(orjson.dumps(await self._answer(question), default=str) + b"\n")
-                await writer.drain()
+            writer.write(orjson.dumps(await self._told(question), default=str) + b"\n")
+            await writer.drain()
         writer.close()
 
+    async def _told(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._answer(question) if self._answer is not None else {}
+        except Exception as error:
+            logger.exception("a question of another process could not be answered")
+            return {"error": str(error)}
 
-async def _ask(path: Path, question: dict[str, Any], patience: float) -> dict[str, Any] | bool | None:
-    """Return the answer; ``None`` where no process is, ``False`` where one does not answer."""
+
+async def _ask(path: Path, question: dict[str, Any], patience: float) -> dict[str, Any] | None:
+    """Return the answer; ``None`` where no process is, or one does not answer in time."""
     try:
         async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_unix_connection(path, limit=_LINE)
@@ -76,9 +88,7 @@ async def _ask(path: Path, question: dict[str, Any], patience: float) -> dict[st
             finally:
                 writer.close()
             return orjson.loads(line) if line else None
-    except TimeoutError:
-        return False
-    except OSError:
+    except (OSError, ValueError):  # a time-out is an OSError
         return None
 
 

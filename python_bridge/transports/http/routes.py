@@ -82,7 +82,7 @@ def routes(api: Api) -> APIRouter:
     @router.get("/execution/{execution_id}", response_model=schemas.ExecutionResponse)
     async def execution(execution_id: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give an execution of the history."""
-        return _as_kept(api.history.get(execution_id), f"no execution {execution_id[:80]!r}")
+        return _as_kept(await api.execution(execution_id), f"no execution {execution_id[:80]!r}")
 
     @router.get("/executions", response_model=schemas.ExecutionsResponse)
     async def executions() -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import IO
 
 _BUCKET = struct.Struct("16sdd")  # who, places left, when last seen
 _BUCKETS = 8192
@@ -40,7 +41,7 @@ class Board:
     def add(self, slot: int, change: int) -> None:
         """Count a connection that has come, or gone."""
         if self.serves(slot):
-            self._counts[slot] += change
+            self._counts[slot] = max(0, self._counts[slot] + change)
 
     def serves(self, slot: int) -> bool:
         """Tell whether the process takes connections."""
@@ -62,21 +63,20 @@ class Buckets:
     Args:
         rate: requests a second; 0 is no limit.
         burst: requests that may come at once.
-        lock: file whose lock the processes take in turn, which goes with the process that holds it.
     """
 
-    def __init__(self, rate: float, burst: int, lock: Path | None = None) -> None:
+    def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
         self._burst = float(burst)
-        self._lock = lock
         self._memory = mmap.mmap(-1, _BUCKET.size * _BUCKETS) if rate > 0 else None
+        self._lock = tempfile.TemporaryFile() if rate > 0 else None  # noqa: SIM115 - open as long as the server
 
     def take(self, client: bytes) -> float:
         """Take one place; return 0, or how many seconds to wait for it."""
-        if self._memory is None:
+        if self._memory is None or self._lock is None:
             return 0.0
         key = hashlib.sha256(client).digest()[:16]
-        with self._locked():
+        with _locked(self._lock):
             # Of the whole machine: what one process has written, another one may compare.
             now = time.monotonic()
             place, left, seen = self._find(self._memory, key, now)
@@ -84,6 +84,11 @@ class Buckets:
             allowed = left >= 1
             _BUCKET.pack_into(self._memory, place, key, left - 1 if allowed else left, now)
         return 0.0 if allowed else (1 - left) / self._rate
+
+    def close(self) -> None:
+        """Let go of what the system lent."""
+        if self._lock is not None:
+            self._lock.close()
 
     def _find(self, memory: mmap.mmap, key: bytes, now: float) -> tuple[int, float, float]:
         """Return the client's place, what it has left, and when it was seen; a new one gets the oldest place near."""
@@ -97,14 +102,15 @@ class Buckets:
                 oldest, oldest_seen = place, seen
         return oldest, self._burst, now
 
-    @contextlib.contextmanager
-    def _locked(self) -> Generator[None, None, None]:
-        if self._lock is None:
-            yield
-            return
-        with self._lock.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+@contextlib.contextmanager
+def _locked(file: IO[bytes]) -> Generator[None, None, None]:
+    """Keep the other processes out; a lock of this kind goes with the process that holds it."""
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(file, fcntl.LOCK_UN)
 
 
 class Shared:
@@ -120,10 +126,11 @@ class Shared:
         self.slots = slots
         self.folder = Path(tempfile.mkdtemp(prefix="dspex-http-"))  # of mode 0700
         self.board = Board(slots)
-        self.buckets = Buckets(rate, burst, self.folder / "lock")
+        self.buckets = Buckets(rate, burst)
 
     def close(self) -> None:
         """Remove what lies on the disk."""
+        self.buckets.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
