@@ -23,8 +23,9 @@ defmodule DSPex.Signature do
 
   `validate_inputs/2` and `validate_outputs/2` take what pydantic takes in its lax mode: whole floats and texts of digits
   for `int`; texts and integers for `float`; `"yes"`, `"off"`, `1` and the like for `bool`; ISO 8601 texts and Unix times
-  for dates; the value or the name of a member for an enum. They never turn a number into a `str`. Constraints (`ge`,
-  `max_length`, `pattern`, …) are checked after the coercion, and everything that is wrong is named at once.
+  for dates; the value or the name of a member for an enum. They never turn a number into a `str`; an input without a type
+  takes whatever can be printed. Constraints (`ge`, `max_length`, `pattern`, …) are checked after the coercion, and
+  everything that is wrong is named at once.
   """
 
   alias DSPex.Native.Signature.Builder

@@ -72,6 +72,8 @@ defmodule DSPex.Native.ProgramTest do
            "text" => "q -> a, n: int",
            "fields" => [%{"name" => "n", "role" => "output", "desc" => "how many"}]
          }), %{q: "?"}, %{"a" => "b", "n" => "3"}},
+        {DSPex.Predict.new("q, context, n, more -> a"),
+         %{q: 5, context: ["x", "two\nlines"], n: nil, more: %{"k" => [1, 2.0]}}, %{"a" => "b"}},
         {DSPex.Predict.new(%{"fields" => @with_defaults}, adapter: :json), %{q: "?"}, %{"a" => "b"}},
         {DSPex.Predict.new(%{"fields" => @with_defaults}, adapter: :json), %{q: "?", loud: true, words: ["x"]},
          %{"a" => "b", "tags" => ["t"], "sure" => true}}

@@ -42,6 +42,13 @@ defmodule DSPex.Native.Signature.Validation do
     end
   end
 
+  # An input without a type takes whatever DSPy can print, as a worker takes it.
+  defp check(value, %Field{role: :input, typed?: false, constraints: none}) when none in [[], nil] do
+    if is_list(value) and not Enum.all?(value, &is_binary/1),
+      do: {:error, [{[], "it has no type, so a list must be one of texts; give it a type"}]},
+      else: {:ok, Python.to_elixir(value)}
+  end
+
   defp check(value, %Field{type: type, metadata: [], constraints: none}) when none in [[], nil] do
     with {:ok, value} <- Validate.value(value, type), do: {:ok, Python.to_elixir(value)}
   end
