@@ -73,6 +73,27 @@ def test_program_json_runs_as_a_map_and_as_text(make: Any, program: Any) -> None
     assert result.outputs == {"answer": "x"}
 
 
+@pytest.mark.req("EX-1")
+def test_a_map_that_was_changed_in_place_is_another_program(make: Any) -> None:
+    executor = make(ScriptedLM(default={"answer": "x", "more": "y"}).lm)
+    program = {**JSON_PROGRAM, "demos": [{"question": "1", "answer": "2"}]}
+
+    def told() -> tuple[str, str]:
+        result = executor.execute(program, inputs={"question": "q"})
+        return result.metadata.get("cache", ""), result.error or result.metadata["signature"]
+
+    assert [told(), told()] == [("miss", "question -> answer"), ("hit", "question -> answer")]
+    program["demos"][0]["answer"] = "3"
+    assert [told(), told()] == [("miss", "question -> answer"), ("hit", "question -> answer")]
+    program["signature"] = "question -> answer, more"
+    assert told() == ("miss", "question -> answer, more")
+    program["demos"].append(object())
+    assert "plain data" in told()[1]
+    program["demos"] = []
+    program["kind"] = "unknown"
+    assert told()[0] == "off"
+
+
 @pytest.mark.req("EX-1", "EX-7")
 def test_a_model_id_names_a_program_that_is_loaded_once(make: Any) -> None:
     asked: list[str] = []
