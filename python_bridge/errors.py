@@ -93,15 +93,21 @@ class BridgeError(Exception):
         self.need = need
         self.details: dict[str, Any] = details or {}
         self.traceback: str | None = None
+        self._hint: str | None = None
 
     @property
     def spec(self) -> ErrorSpec:
         """The row of the table for this kind."""
         return error_table()[self.kind]
 
+    @property
+    def hint(self) -> str:
+        """What the caller can do: what another side said, words that fit this case, or the table's for the kind."""
+        return self._hint or _hint_of(self) or self.spec.hint
+
     def to_object(self) -> dict[str, Any]:
         """Return the JSON-RPC error object: `{code, message, data}` as in `proto/PROTOCOL.md`, section 4."""
-        data: dict[str, Any] = {"kind": self.kind, "retryable": self.retryable, "hint": self.spec.hint}
+        data: dict[str, Any] = {"kind": self.kind, "retryable": self.retryable, "hint": self.hint}
         optional = {
             "need": self.need,
             "retry_after": self.retry_after,
@@ -116,7 +122,7 @@ class BridgeError(Exception):
         """Read a JSON-RPC error object; an unknown kind becomes ``internal``."""
         data = _member(error, "data", dict) or {}
         kind = _member(data, "kind", str)
-        return cls(
+        read = cls(
             cast("ErrorKind", kind) if kind in ERROR_KINDS else "internal",
             str(error.get("message", "")),
             retryable=_member(data, "retryable", bool),
@@ -124,6 +130,38 @@ class BridgeError(Exception):
             need=_member(data, "need", str),
             details=_member(data, "details", dict),
         )
+        read._hint = _cut(_member(data, "hint", str))
+        return read
+
+
+def _hint_of(error: BridgeError) -> str | None:
+    """Return the hint for a case of a kind whose own hint speaks of several; ``None`` where it fits."""
+    match error.kind:
+        case "invalid_input" if "problems" not in error.details:
+            return "Do as the message says: it names what is wrong and what may be given."
+        case "not_found":
+            return "Send program.put and repeat the request." if error.need == "program" else "Check the name."
+        case "conflict" if error.retryable:
+            return "Repeat the call: it is then applied to the newer state."
+        case "conflict":
+            return "Do as the message says; an id or idempotency key that is in use stays so."
+        case "lm_error":
+            return _hint_of_status(error.details.get("status"), error.retry_after)
+        case _:
+            return None
+
+
+def _hint_of_status(status: Any, retry_after: float | None) -> str | None:
+    match status:
+        case 401 | 403:
+            return "Check the key of the provider, and what it may use; keys stand in the worker's environment."
+        case 429:
+            wait = "a while" if retry_after is None else f"{retry_after:g} seconds"
+            return f"Wait {wait} and repeat, or send fewer requests at a time: the provider limits their rate."
+        case int() if status >= 500:
+            return "Repeat the call later: the provider failed."
+        case _:
+            return None
 
 
 def _cut(value: Any) -> Any:

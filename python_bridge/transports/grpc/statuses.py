@@ -27,7 +27,7 @@ def error_message(error: BridgeError) -> pb.Error:
         code=error.spec.code,
         message=_cut(error.message, _MAX_MESSAGE_BYTES, 1),
         retryable=error.retryable,
-        hint=error.spec.hint,
+        hint=error.hint,
         need=error.need or "",
         retry_after=error.retry_after or 0.0,
     )

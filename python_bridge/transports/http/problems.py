@@ -37,7 +37,7 @@ def problem(error: BridgeError, request_id: str | None, status: int | None = Non
         "detail": error.message,
         "kind": error.kind,
         "retryable": error.retryable,
-        "hint": error.spec.hint,
+        "hint": error.hint,
         "request_id": request_id,
         **({"details": error.details} if error.details else {}),
         **more,

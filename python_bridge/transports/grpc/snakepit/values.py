@@ -121,7 +121,7 @@ def _travels_in(text: str) -> int:
 
 
 def _told(error: BridgeError, tool: str) -> dict[str, Any]:
-    context: dict[str, Any] = {"tool": named(tool), "retryable": error.retryable, "hint": error.spec.hint}
+    context: dict[str, Any] = {"tool": named(tool), "retryable": error.retryable, "hint": error.hint}
     optional = {"need": error.need, "retry_after": error.retry_after, "details": error.details or None}
     context.update({name: value for name, value in optional.items() if value is not None})
     traceback = error.traceback or ""
