@@ -95,7 +95,7 @@ def _find_experiment(client: Any, options: MlflowOptions) -> str:
             text = f"the experiment {options.experiment!r} is deleted; run `mlflow experiments restore --experiment-id "
             raise BridgeError("unavailable", f"{text}{found.experiment_id}`, or name another (MLFLOW_EXPERIMENT_NAME)")
         return found.experiment_id
-    artifacts = options.artifacts.as_uri() if options.artifacts else None
+    artifacts = options.artifacts.absolute().as_uri() if options.artifacts else None
     try:
         return client.create_experiment(options.experiment, artifact_location=artifacts)
     except Exception:  # another process was quicker

@@ -233,3 +233,10 @@ def test_a_deleted_experiment_is_the_user_s_to_restore(store: str, tmp_path: Pat
     client.delete_experiment(client.create_experiment("gone"))
     with pytest.raises(BridgeError, match="restore"):
         exporter(store, tmp_path, "gone")
+
+
+@pytest.mark.req("EX-8")
+def test_a_folder_for_artifacts_may_be_relative(store: str) -> None:
+    MlflowExporter(MlflowOptions(uri=store, experiment="relative", artifacts=Path("artifacts"))).close()
+    found = import_mlflow().MlflowClient(store).get_experiment_by_name("relative")
+    assert found.artifact_location.endswith(str(Path.cwd() / "artifacts"))
