@@ -152,8 +152,8 @@ class Supervisor:
         status = 1
         try:
             status = _serve_one(self._settings, self._worker, self._listener, self._shared, slot)
-        except BridgeError as error:
-            sys.stderr.write(f"process {slot} behind the port cannot serve: {error.message}\n")
+        except (BridgeError, SettingsError) as error:
+            sys.stderr.write(f"process {slot} behind the port cannot serve: {error}\n")
         except Exception:
             logging.getLogger("python_bridge.http").exception("process %s behind the port ended", slot)
         finally:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import mmap
+import os
 import shutil
 import struct
 import tempfile
@@ -16,6 +17,9 @@ _BUCKET = struct.Struct("16sdd")  # who, places left, when last seen
 _BUCKETS = 8192
 _NEAR = 8
 _AWAY = 2**32 - 1
+_PREFIX = "dspex-http-"
+_NEW = "dspex-new-"
+_ALIVE = "alive"
 
 
 class Board:
@@ -124,14 +128,28 @@ class Shared:
 
     def __init__(self, slots: int, rate: float, burst: int) -> None:
         self.slots = slots
-        self.folder = Path(tempfile.mkdtemp(prefix="dspex-http-"))  # of mode 0700
+        _remove_left()
+        made = Path(tempfile.mkdtemp(prefix=_NEW))  # of mode 0700
+        self._alive = (made / _ALIVE).open("wb")
+        fcntl.flock(self._alive, fcntl.LOCK_EX)  # all that come of this process hold it, and it goes with the last one
+        self.folder = made.rename(made.with_name(made.name.replace(_NEW, _PREFIX, 1)))  # seen only with its lock
         self.board = Board(slots)
         self.buckets = Buckets(rate, burst)
 
     def close(self) -> None:
         """Remove what lies on the disk."""
         self.buckets.close()
+        self._alive.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_left() -> None:
+    """Remove the folders of servers all of whose processes were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError), (folder / _ALIVE).open("rb") as file:
+            if folder.stat().st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 __all__ = ["Board", "Buckets", "Shared"]

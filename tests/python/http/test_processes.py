@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -146,3 +147,22 @@ def test_what_a_killed_process_has_begun_is_free_for_the_others(tmp_path: Path) 
         other.kill()
         other.communicate(timeout=30)
         history.close()
+
+
+@pytest.mark.req("NFR2.1.4")
+def test_what_a_server_that_was_killed_whole_left_behind_is_removed_by_the_next(tmp_path: Path) -> None:
+    make = (
+        "import os, sys; from python_bridge.transports.http.shared import Shared; "
+        "sys.stdout.write(str(Shared(2, 1.0, 1).folder)); sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+
+    def left() -> str:
+        environ = {**os.environ, "TMPDIR": str(tmp_path)}
+        command = [sys.executable, "-c", make]
+        return subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=False).stdout
+
+    first = left()
+    assert Path(first).is_dir()
+    second = left()
+    assert [str(folder) for folder in tmp_path.iterdir()] == [second]
+    assert first != second
