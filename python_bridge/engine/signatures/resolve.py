@@ -153,6 +153,12 @@ class Resolver:
             self._fail(node, "`Annotated` takes a type and at least one constraint", "Write the type alone.")
         extras = [self._constraint(item) for item in node.arguments[1:]]
         base = self._type(node.arguments[0])
+        if _holds_itself(base):
+            self._fail(
+                node.arguments[0],
+                f"`{base.__name__}` holds itself, and pydantic would put the `Field(…)` into the model of all programs",
+                "Write the type alone.",
+            )
         return self._build(node, lambda: typing.Annotated[(base, *extras)])
 
     def _constraint(self, node: Node) -> Any:
@@ -189,6 +195,11 @@ class Resolver:
             return make()
         except (TypeError, ValueError, RuntimeError) as error:
             self._fail(node, f"this type cannot be made: {error}", "Check its arguments.")
+
+
+def _holds_itself(base: Any) -> bool:
+    schema = getattr(base, "__pydantic_core_schema__", None)
+    return isinstance(schema, Mapping) and schema.get("type") in ("definitions", "definition-ref")
 
 
 def _is_alias(base: Any) -> bool:

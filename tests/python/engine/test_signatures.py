@@ -9,6 +9,7 @@ import dspy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, create_model
 
 from python_bridge.engine.signatures.build import build_signature
 from python_bridge.engine.signatures.describe import describe_fields
@@ -265,3 +266,19 @@ def test_literals_are_read_as_python_reads_them(literal: str) -> None:
 )
 def test_odd_types_are_refused_with_a_caret(text: str) -> None:
     assert "^" in refusal(text).message
+
+
+class Branch(BaseModel):
+    """A model that holds itself."""
+
+    leaves: list["Branch"] = []
+
+
+def test_no_program_can_change_a_registered_model_for_the_others() -> None:
+    before = TypeAdapter(Branch).json_schema()
+    registered = {"Branch": Branch, "Leaf": create_model("Leaf", name=(str, ...))}
+    with pytest.raises(BridgeError, match="holds itself"):
+        build_signature(spec_from_text("x -> y: list[Annotated[Branch, Field(title='mine')]]", None, registered))
+    build_signature(spec_from_text("x -> y: list[Annotated[Leaf, Field(title='mine')]], z: Branch", None, registered))
+    assert TypeAdapter(Branch).json_schema() == before
+    assert TypeAdapter(registered["Leaf"]).json_schema()["title"] == "Leaf"
