@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, request BLOB NOT NULL, at REAL NOT NULL, body BLOB, owner TEXT
 );
+CREATE INDEX IF NOT EXISTS answers_by_age ON answers (at);
 """
 _STATE = "SELECT status, total, done, failed, error, owner FROM jobs WHERE id = ?"
 _LOST = "UPDATE jobs SET status = 'failed', error = ? WHERE id = ? AND status = 'running' AND owner IS ?"
@@ -40,6 +41,8 @@ _FLUSH_S = 0.05
 _LOCKED_S = 1.0
 _MAX_PENDING = 10_000
 _ANSWERS_S = 600.0
+_ANSWERS = 200_000
+_FORGET_EVERY_S = 5.0
 _JOBS = 1_000
 _TRIM_EVERY = 256
 _ROWS = 200
@@ -73,6 +76,7 @@ class History:
         self._wake = threading.Event()
         self._closed = False
         self._written = 0
+        self._forgot = 0.0
         self.dropped = 0
         self._connection = self._open()
         self._owners = Owners(path)
@@ -185,7 +189,7 @@ class History:
         now = time.time()
         row = (key, request, now, self._owners.me)
         with self._using() as connection:
-            connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
+            self._forget_answers(connection, now)
             if connection.execute(_CLAIM, row).rowcount:
                 return None
             kept, body, owner = connection.execute(_CLAIMED, (key,)).fetchone()
@@ -198,6 +202,14 @@ class History:
         if body is None:
             raise BridgeError("conflict", "the first request with this idempotency key still runs", retry_after=1.0)
         return body
+
+    def _forget_answers(self, connection: sqlite3.Connection, now: float) -> None:
+        """Remove the answers that are too old, and the oldest of too many; now and then is enough."""
+        if 0 <= now - self._forgot < _FORGET_EVERY_S:
+            return
+        self._forgot = now
+        connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
+        connection.execute("DELETE FROM answers WHERE rowid <= (SELECT max(rowid) FROM answers) - ?", (_ANSWERS,))
 
     def answer(self, key: str, body: bytes | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""

@@ -202,3 +202,16 @@ def test_executions_wait_for_a_process_that_holds_the_file(tmp_path: Path) -> No
     history = History(tmp_path / "h.db")
     assert history.get("e") == b"1"
     history.close()
+
+
+@pytest.mark.req("RT-1")
+def test_a_key_is_free_again_after_ten_minutes(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    for _ in range(2):
+        history = History(path)
+        assert history.claim("k", b"1") is None
+        history.answer("k", b"1")
+        assert history.claim("k", b"1") == b"1"
+        history.close()
+        with contextlib.closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE answers SET at = at - 601")
