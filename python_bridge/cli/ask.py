@@ -117,6 +117,9 @@ def _flat(values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
             rows += _flat(cast("dict[str, Any]", value), f"{prefix}{name}.")
+        elif isinstance(value, list):
+            numbered = {str(number): entry for number, entry in enumerate(cast("list[Any]", value))}
+            rows += _flat(numbered, f"{prefix}{name}.")
         else:
             rows.append((f"{prefix}{name}", value))
     return rows

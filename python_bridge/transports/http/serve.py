@@ -24,6 +24,7 @@ from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Shared
 
 _GRACE_S = 10
+_KEEP_ALIVE_S = 75  # longer than clients keep one: who closes first must be the one that would ask next
 _LAST_S = 1
 _KILL_AFTER_S = 5
 _PR_SET_PDEATHSIG = 1
@@ -75,6 +76,7 @@ def make_config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         lifespan="on",
         ws="none",
     )

@@ -62,7 +62,9 @@ def test_the_statistics_of_a_server_are_shown(server: Server) -> None:
     flags = ["stats", "--url", server.url, "--token", TOKEN]
     told = json.loads(CliRunner().invoke(app, [*flags, "--json"]).stdout)
     assert told["total_executions"] == 1
-    assert "total_executions" in CliRunner().invoke(app, flags).stdout
+    shown = CliRunner().invoke(app, flags).stdout
+    assert "total_executions" in shown
+    assert "processes.0.pid" in shown
     refused = CliRunner().invoke(app, ["stats", "--url", server.url, "--token", "wrong"])
     assert refused.exit_code == 1
     assert "token" in refused.output
