@@ -29,6 +29,7 @@ from http_load import measure  # noqa: E402
 SIGNATURE = "context, question -> answer"
 INPUTS = {"context": "The mill is red. The barn is green.", "question": "How is the barn?"}
 ROUNDS = 5
+WARM_UP = 500  # Python and DSPy take some hundred requests until they are as quick as they get
 COUNTS = {1: 160, 16: 320, 64: 320}
 
 
@@ -122,6 +123,8 @@ def compare(beside: Beside, folder: Path) -> None:
     """Print a row for each concurrency, and the processor time of its requests."""
     payload = {"program_id": "qa", "inputs": INPUTS}
     with serving(folder, beside.ours) as (port, server), baseline(beside.script, beside.theirs) as (ask, asking):
+        asyncio.run(measure(port, "/api/v1/dspy/execute", payload, WARM_UP, 16))
+        ask(WARM_UP, 16)
         for concurrent, count in COUNTS.items():
             ours: list[float] = []
             theirs: list[float] = []
