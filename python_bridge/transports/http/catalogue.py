@@ -48,8 +48,7 @@ class Catalogue:
             return kept[1]
         program = self._parse(Path(path), program_id)
         self._read[program_id] = mark, program
-        # What has no name of its own is known by its id, in results, statistics and runs.
-        return program if program.get("name") else {**program, "name": program_id}
+        return program
 
     @staticmethod
     def _parse(path: Path, program_id: str) -> dict[str, Any]:
