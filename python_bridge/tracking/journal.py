@@ -124,20 +124,22 @@ class Journal:
         bodies: list[bytes] = []
         segment, offset = self._segment, self._offset
         while len(bodies) < limit:
+            ended = segment < self._writing  # asked before it is read: what is written meanwhile must not be skipped
             file = self._open(segment)
             if file is None:
-                following = [number for number in self._numbers() if number > segment]
-                if not following:
+                left = [number for number in self._numbers() if number >= segment]
+                if not left:
                     break
-                segment, offset = following[0], 0
+                segment, offset = left[0], offset if left[0] == segment else 0
                 continue
             found, offset, whole = _read_records(file, offset, limit - len(bodies))
             bodies.extend(found)
-            if len(bodies) >= limit or (segment >= self._writing and not self._end_damaged(segment, offset)):
+            if len(bodies) >= limit or not (ended or self._end_damaged(segment, offset)):
                 break
-            if not whole:
-                self._put_aside(segment)
-            segment, offset = segment + 1, 0
+            if ended:
+                if not whole:
+                    self._put_aside(segment)
+                segment, offset = segment + 1, 0
         return bodies, (segment, offset)
 
     def _end_damaged(self, segment: int, offset: int) -> bool:

@@ -100,6 +100,44 @@ def test_damage_to_the_segment_that_is_being_written_does_not_stop_the_reading(t
         assert journal.quarantined >= 1
 
 
+class Overtaken(Journal):
+    """A journal whose reader finds the end of a segment, and is overtaken there by those who write."""
+
+    def __init__(self, folder: Path, *late: bytes) -> None:
+        super().__init__(folder, max_bytes=160)
+        self.late = [*late]
+
+    def _open(self, segment: int) -> Any:
+        file = super()._open(segment)
+        return file and Overtaking(file, self)
+
+
+class Overtaking:
+    def __init__(self, file: Any, journal: Overtaken) -> None:
+        self.seek, self.file, self.journal = file.seek, file, journal
+
+    def read(self, size: int) -> bytes:
+        found = self.file.read(size)
+        while not found and self.journal.late:
+            assert self.journal.append(self.journal.late.pop(0))
+        return found
+
+
+@pytest.mark.req("EX-8")
+@pytest.mark.parametrize("early", [1, 2, 3])
+def test_what_is_written_while_the_end_of_a_segment_is_read_is_not_skipped(early: int, tmp_path: Path) -> None:
+    bodies = [b"a" * 8, b"b" * 8, b"c" * 8, b"d" * 8, b"e" * 8]
+    with contextlib.closing(Overtaken(tmp_path / "j", *bodies[early:])) as journal:
+        for body in bodies[:early]:
+            journal.append(body)
+        seen: list[bytes] = []
+        for _ in range(3):
+            found, position = journal.read(100)
+            journal.done(position)
+            seen += found
+        assert (seen, journal.quarantined, journal.dropped) == (bodies, 0, 0)
+
+
 @pytest.mark.req("EX-8")
 def test_what_was_dealt_with_no_longer_waits_nor_fills_the_journal(tmp_path: Path) -> None:
     with contextlib.closing(Journal(tmp_path / "j", max_bytes=1000)) as journal:
