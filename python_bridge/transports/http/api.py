@@ -25,6 +25,7 @@ from python_bridge.transports.http import schemas
 from python_bridge.transports.http.catalogue import Catalogue
 from python_bridge.transports.http.disconnects import unless_gone
 from python_bridge.transports.http.peers import Peers
+from python_bridge.transports.http.problems import stopped
 from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Shared
 from python_bridge.transports.http.together import together
@@ -34,7 +35,6 @@ PREFIX = "/api/v1/dspy"
 _LOOK_S = 0.25
 _STOP_S = 5.0
 _AGAIN_S = 5.0
-_CUT = "the server was stopped before the work was done; send the request again"
 _STOPPED = "the server was shut down; what was done until then is kept"
 
 logger = logging.getLogger("python_bridge.http")
@@ -128,7 +128,7 @@ class Api:
             if not self._ended or task is None:
                 raise
             task.uncancel()
-            raise BridgeError("unavailable", _CUT, retry_after=1.0) from None
+            raise stopped() from None
         finally:
             self.running -= 1
             self._working -= {task}

@@ -1,5 +1,6 @@
 """The application: everything that one process of `python-bridge serve` answers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -70,7 +71,10 @@ def create_app(api: Api) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         await api.start()
-        yield
+        try:
+            yield
+        except asyncio.CancelledError:  # a second signal: nothing is waited for
+            return
         api.draining = True
         await api.peers.close()
         await api.stop_jobs()

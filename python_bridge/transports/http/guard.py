@@ -9,7 +9,7 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from python_bridge.errors import BridgeError
-from python_bridge.transports.http.problems import problem
+from python_bridge.transports.http.problems import problem, stopped
 from python_bridge.transports.http.settings import HttpSettings
 from python_bridge.transports.http.shared import Buckets
 
@@ -46,12 +46,16 @@ class Guard:
         request_id = _request_id(headers)
         given = request_id if headers.get(b"x-request-id") == request_id.encode() else None
         scope.setdefault("state", {}).update(request_id=request_id, given_request_id=given)
-        answer = _naming(send, request_id)
+        answer = _Naming(send, request_id)
         if (error := self._refusal(scope, headers)) is not None:
             status = {"overloaded": 429, "invalid_request": 421}.get(error.kind)
             await problem(error, request_id, status)(scope, receive, answer)
             return
-        await self._app(scope, _bounded(receive, self._settings), answer)
+        try:
+            await self._app(scope, _bounded(receive, self._settings), answer)
+        except asyncio.CancelledError:  # only the end of the server does this, when it waits no longer
+            if not answer.started:
+                await problem(stopped(), request_id)(scope, receive, answer)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> BridgeError | None:
         if not self._hashes and not _is_loopback(headers.get(b"host", b"")):
@@ -87,13 +91,21 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"  # a name, no secret
 
 
-def _naming(send: Send, request_id: str) -> Send:
-    async def answer(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", request_id.encode())]}
-        await send(message)
+class _Naming:
+    """A `send` that names the request in the head of its answer."""
 
-    return answer
+    __slots__ = ("_request_id", "_send", "started")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id.encode()
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            message = {**message, "headers": [*message.get("headers", []), (b"x-request-id", self._request_id)]}
+        await self._send(message)
 
 
 def _bounded(receive: Receive, settings: HttpSettings) -> Receive:

@@ -52,6 +52,12 @@ def problem(error: BridgeError, request_id: str | None, status: int | None = Non
     return Response(encode_told(body), code, headers, media_type="application/problem+json")
 
 
+def stopped() -> BridgeError:
+    """Return the error of a request that outlasts the server."""
+    text = "the server was stopped before the work was done; send the request again"
+    return BridgeError("unavailable", text, retry_after=1.0)
+
+
 def install(app: FastAPI) -> None:
     """Let every failure of `app` leave as problem details."""
 
@@ -108,4 +114,4 @@ def _request_id(request: Request) -> str | None:
     return getattr(request.state, "request_id", None)
 
 
-__all__ = ["describe", "install", "problem"]
+__all__ = ["describe", "install", "problem", "stopped"]

@@ -78,16 +78,22 @@ def test_a_server_that_drains_is_not_ready_and_finishes_what_it_has(server: Serv
 
 
 @pytest.mark.req("RT-1", "BC4")
-def test_a_second_signal_ends_the_server_at_once_with_status_1(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_server_at_once_with_status_1_and_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with serving(tmp_path) as (process, url), socket.socket() as held:
         held.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
-        held.sendall(b"POST /api/v1/dspy/execute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        held.sendall(b"POST /api/v1/dspy/execute HTTP/1.1\r\nHost: localhost\r\n")
+        held.sendall(b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
         assert httpx.get(f"{url}/healthz").status_code == 200
         process.send_signal(signal.SIGTERM)
         while not refuses(url):
             pass
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 1
+        held.settimeout(30)
+        assert held.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def refuses(url: str) -> bool:
