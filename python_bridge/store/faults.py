@@ -101,4 +101,4 @@ def _from_postgres(error: Exception, state: str) -> BridgeError:
     return BridgeError("unavailable", text, retryable=passes, retry_after=RETRY_AFTER_S if passes else None)
 
 
-__all__ = ["RETRY_AFTER_S", "StoreLocked", "is_locked", "locked", "to_bridge_error"]
+__all__ = ["RETRY_AFTER_S", "StoreLocked", "is_damaged", "is_locked", "locked", "to_bridge_error"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from python_bridge.errors import BridgeError
+from python_bridge.store.faults import is_damaged, is_locked
 from python_bridge.store.location import prepare_file
 from python_bridge.store.owners import Owners
 from python_bridge.wire.told import decode_told
@@ -41,6 +42,7 @@ _FLUSH_S = 0.05
 _LOCKED_S = 1.0
 _MAX_PENDING = 10_000
 _ANSWERS_S = 600.0
+_CLAIMS_S = 2 * 86_400.0  # longer than any request may take
 _ANSWERS = 200_000
 _FORGET_EVERY_S = 5.0
 _JOBS = 1_000
@@ -87,7 +89,7 @@ class History:
 
     def add(self, execution_id: str, program: str, success: bool, body: bytes) -> None:
         """Keep an execution; `body` is the JSON that `get` gives."""
-        row = (program, success, time.time(), body)
+        row = (program.encode("utf-8", "replace").decode(), success, time.time(), body)
         with self._lock:
             self._pending[execution_id] = row
             if len(self._pending) > _MAX_PENDING:
@@ -208,8 +210,10 @@ class History:
         if 0 <= now - self._forgot < _FORGET_EVERY_S:
             return
         self._forgot = now
-        connection.execute("DELETE FROM answers WHERE at < ?", (now - _ANSWERS_S,))
-        connection.execute("DELETE FROM answers WHERE rowid <= (SELECT max(rowid) FROM answers) - ?", (_ANSWERS,))
+        old = "DELETE FROM answers WHERE at < ? AND (body IS NOT NULL OR at < ?)"
+        connection.execute(old, (now - _ANSWERS_S, now - _CLAIMS_S))
+        many = "DELETE FROM answers WHERE rowid <= (SELECT max(rowid) FROM answers) - ? AND body IS NOT NULL"
+        connection.execute(many, (_ANSWERS,))
 
     def answer(self, key: str, body: bytes | None) -> None:
         """Keep the answer under a claimed key; ``None`` gives the key back."""
@@ -217,7 +221,7 @@ class History:
             if body is None:
                 connection.execute("DELETE FROM answers WHERE key = ?", (key,))
             else:
-                connection.execute("UPDATE answers SET body = ? WHERE key = ?", (body, key))
+                connection.execute("UPDATE answers SET body = ?, at = ? WHERE key = ?", (body, time.time(), key))
 
     # -- the file ---------------------------------------------------------------------------------------------
 
@@ -228,18 +232,21 @@ class History:
                 rows, self._pending = self._pending, OrderedDict()
                 self._writing = rows
                 waiting, self._waiting = self._waiting, []
-            try:
-                self._write(rows)
-            finally:
-                with self._lock:
-                    self._writing = OrderedDict()
-                for tell in waiting:
-                    with contextlib.suppress(RuntimeError):  # its loop has ended
-                        tell()
+            done = self._write(rows)
+            with self._lock:
+                self._writing = OrderedDict()
+                if not done:
+                    self._put_back(rows)
+                    self._waiting = waiting + self._waiting
+                    return
+            for tell in waiting:
+                with contextlib.suppress(RuntimeError):  # its loop has ended
+                    tell()
 
-    def _write(self, rows: "OrderedDict[str, tuple[str, bool, float, bytes]]") -> None:
+    def _write(self, rows: "OrderedDict[str, tuple[str, bool, float, bytes]]") -> bool:
+        """Write rows, or count them as dropped; return whether they need not be written again."""
         if not rows or self._closed:
-            return
+            return True
         try:
             with self._using() as connection:
                 for group in _batched(rows.items()):
@@ -250,27 +257,28 @@ class History:
                         [value for key, row in group for value in (key, *row)],
                     )
                 self._trim(len(rows))
-        except BridgeError as error:
-            if error.details.get("sqlite") in ("SQLITE_BUSY", "SQLITE_LOCKED"):
-                self._put_back(rows)
-                return
+        except Exception as error:  # whatever it is, the next ones are to be written
+            if isinstance(error, BridgeError) and error.details.get("locked"):
+                return False
             self.dropped += len(rows)
-            logger.warning("%d executions are lost to the history: %s", len(rows), error.message)
+            logger.warning("%d executions are lost to the history: %s", len(rows), error)
+        return True
 
     def _put_back(self, rows: "OrderedDict[str, tuple[str, bool, float, bytes]]") -> None:
-        """Another process holds the file: the rows are written with the next ones."""
-        with self._lock:
-            rows.update(self._pending)
-            self._pending = rows
-            while len(rows) > _MAX_PENDING:
-                rows.popitem(last=False)
-                self.dropped += 1
+        """Another process holds the file: the rows are written with the next ones. The caller holds the lock."""
+        rows.update(self._pending)
+        self._pending = rows
+        while len(rows) > _MAX_PENDING:
+            rows.popitem(last=False)
+            self.dropped += 1
         self._wake.set()
 
     def close(self) -> None:
         """Write what is pending, and close the file."""
         self.flush()
         with self._database:
+            if self._pending:
+                logger.warning("%d executions are lost to the history: another process holds it", len(self._pending))
             self._closed = True
             self._connection.close()
             self._owners.close()
@@ -308,48 +316,46 @@ class History:
                 with self._connection:
                     yield self._connection
             except sqlite3.Error as error:
-                if not self._closed and _is_damage(error):
+                # What is done on a connection that could not be renewed is a mistake to the driver.
+                if not self._closed and (is_damaged(error) or isinstance(error, sqlite3.ProgrammingError)):
                     self._renew()
-                details = {"sqlite": getattr(error, "sqlite_errorname", None)}
-                text = f"the history cannot be used: {error}"
+                text, details = f"the history cannot be used: {error}", {"locked": is_locked(error)}
                 raise BridgeError("unavailable", text, retry_after=1.0, details=details) from None
 
     def _renew(self) -> None:
         logger.error("the history %s is damaged; it is put aside, and a new one begun", self._path)
         self._connection.close()
-        with contextlib.suppress(OSError):
-            if self._path.stat().st_ino == self._inode:  # otherwise another process has done it
-                self._put_aside()
+        self._put_aside(self._inode)
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
         for attempt in (1, 2):
             prepare_file(self._path)
+            inode = self._path.stat().st_ino
             connection = sqlite3.connect(self._path, timeout=_LOCKED_S, check_same_thread=False)
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.executescript(_TABLES)
                 _add_owners(connection)
-                self._inode = self._path.stat().st_ino
-            except (sqlite3.DatabaseError, OSError) as error:
+            except sqlite3.DatabaseError as error:
                 connection.close()
-                if attempt == 2 or not _is_damage(error):
+                if attempt == 2 or not is_damaged(error):
                     raise BridgeError("unavailable", f"the history {self._path} cannot be used: {error}") from None
-                self._put_aside()
+                self._put_aside(inode)
             else:
+                self._inode = inode
                 return connection
         raise AssertionError("unreachable")
 
-    def _put_aside(self) -> None:
-        self._path.replace(self._path.with_name(self._path.name + ".damaged"))
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                self._path.with_name(self._path.name + suffix).unlink()
-
-
-def _is_damage(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    def _put_aside(self, inode: int) -> None:
+        """Move the damaged file away, unless another process has done it and begun a new one."""
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino != inode:
+                return
+            self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 
 def _add_owners(connection: sqlite3.Connection) -> None:

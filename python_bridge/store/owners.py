@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from python_bridge.errors import BridgeError
+
 
 class Owners:
     """The processes that have `path` open.
@@ -18,14 +20,22 @@ class Owners:
     """
 
     def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            BridgeError: `unavailable` when the file system has no locks.
+        """
         self._path = path
         self.me = secrets.token_hex(8)
         self._remove_dead()
         self._mine = self._file(self.me)
         made = self._mine.with_suffix(".new")
-        self._fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        made.replace(self._mine)  # nobody finds it without its lock
+        try:
+            self._fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            made.replace(self._mine)  # nobody finds it without its lock
+        except OSError as error:
+            text = f"{made} cannot be made and locked ({error.strerror}); set a state folder on a local disk"
+            raise BridgeError("unavailable", text, retryable=False) from error
 
     def lives(self, owner: str | None) -> bool:
         """Return whether the process with this id is still there."""
@@ -55,7 +65,7 @@ class Owners:
         except OSError:
             return False
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # those that look do not take one another for the owner
         except OSError:
             return True
         finally:

@@ -1,7 +1,10 @@
 """The history of executions on its own."""
 
+import asyncio
+import concurrent.futures
 import contextlib
 import datetime
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -113,6 +116,8 @@ def test_a_job_whose_process_was_killed_has_failed_and_its_key_is_free(tmp_path:
         assert (job["status"], job["done"]) == ("failed", 1)
         assert "ended when 1 of 3 items were done" in job["error"]
         assert history.claim("k", b"1") is None
+        with pytest.raises(BridgeError, match="still runs"):
+            history.claim("k", b"1")
         history.close()
     History(path).close()
     assert [file.name for file in tmp_path.glob("*.lock")] == []
@@ -133,9 +138,8 @@ def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
     history.close()
 
 
-@pytest.mark.req("RT-1", "EX-8", "NFR2.1.2")
-def test_a_database_that_is_damaged_within_is_put_aside_while_the_service_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "h.db"
+def damaged(path: Path) -> History:
+    """A history that finds its damage when it reads."""
     history = History(path)
     for number in range(200):
         history.add(f"e{number}", "p", True, b"x" * 1000)
@@ -143,7 +147,12 @@ def test_a_database_that_is_damaged_within_is_put_aside_while_the_service_goes_o
     with path.open("r+b") as file:
         file.seek(3 * 4096)
         file.write(b"\xff" * (path.stat().st_size - 3 * 4096))
-    history = History(path)
+    return History(path)
+
+
+@pytest.mark.req("RT-1", "EX-8", "NFR2.1.2")
+def test_a_database_that_is_damaged_within_is_put_aside_while_the_service_goes_on(tmp_path: Path) -> None:
+    history = damaged(tmp_path / "h.db")
     with pytest.raises(BridgeError) as caught:
         assert all(history.get(f"e{number}") for number in range(200))
     assert (caught.value.kind, caught.value.retryable) == ("unavailable", True)
@@ -192,7 +201,7 @@ def test_executions_wait_for_a_process_that_holds_the_file(tmp_path: Path) -> No
     with contextlib.closing(sqlite3.connect(tmp_path / "h.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         history.add("e", "p", True, b"1")
-        history.flush()
+        asyncio.run(nothing_is_told_written(history))
         with pytest.raises(BridgeError, match="locked") as caught:
             history.claim("k", b"1")
         assert (history.get("e"), history.dropped) == (b"1", 0)
@@ -202,6 +211,78 @@ def test_executions_wait_for_a_process_that_holds_the_file(tmp_path: Path) -> No
     history = History(tmp_path / "h.db")
     assert history.get("e") == b"1"
     history.close()
+
+
+async def nothing_is_told_written(history: History) -> None:
+    waiting = asyncio.ensure_future(history.written())
+    await asyncio.sleep(0)
+    history.flush()
+    for _ in range(5):  # what would tell it takes some turns of the loop
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+@pytest.mark.req("RT-1", "EX-8")
+def test_an_execution_that_cannot_be_written_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db")
+    not_bytes: Any = object()
+    history.add("strange", "p", True, not_bytes)
+    history.flush()
+    history.add("e", "half of \ud800", True, b"1")
+    history.flush()
+    assert history.dropped == 1
+    assert (history.pending("e"), history.get("e")) == (None, b"1")
+    history.close()
+
+
+@pytest.mark.req("RT-1", "EX-8")
+def test_a_history_whose_damaged_file_could_not_be_replaced_at_once_goes_on_later(tmp_path: Path) -> None:
+    history = damaged(tmp_path / "h.db")
+    (tmp_path / "h.db.damaged" / "in the way").mkdir(parents=True)
+    with (tmp_path / "h.db").open("r+b") as file:
+        file.write(b"this is no database")
+    for _ in range(2):
+        with pytest.raises(BridgeError, match="cannot be used"):
+            assert all(history.get(f"e{number}") for number in range(200))
+    shutil.rmtree(tmp_path / "h.db.damaged")
+    with pytest.raises(BridgeError, match="cannot be used"):
+        history.get("e0")
+    history.add("e", "p", True, b"1")
+    history.flush()
+    assert (history.pending("e"), history.get("e")) == (None, b"1")
+    history.close()
+
+
+@pytest.mark.req("RT-1")
+def test_a_key_is_kept_as_long_as_its_request_is_at_work_and_ten_minutes_longer(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    history, other = History(path), History(path)
+    assert history.claim("k", b"1") is None
+    with contextlib.closing(sqlite3.connect(path)) as aged, aged:
+        aged.execute("UPDATE answers SET at = at - 3600")
+    with pytest.raises(BridgeError, match="still runs"):
+        other.claim("k", b"1")
+    history.answer("k", b"answer")
+    later = History(path)
+    assert later.claim("k", b"1") == b"answer"
+    for one in (history, other, later):
+        one.close()
+
+
+@pytest.mark.req("RT-1", "EX-8")
+def test_processes_that_find_a_damaged_file_at_a_time_begin_one_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "h.db"
+    path.write_bytes(b"this is no database, however long it is" * 100)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: History(path), range(4)))
+    for number, history in enumerate(opened):
+        history.add(f"e{number}", "p", True, b"1")
+        history.flush()
+    assert [opened[0].get(f"e{number}") for number in range(4)] == [b"1"] * 4
+    for history in opened:
+        history.close()
+    assert (tmp_path / "h.db.damaged").read_bytes().startswith(b"this is no database")
 
 
 @pytest.mark.req("RT-1")

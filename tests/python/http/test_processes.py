@@ -13,8 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from python_bridge.errors import BridgeError
-from python_bridge.store.history import History
 from tests.python.http.test_serve import INPUTS, children_of, serving
 
 PATH = "/api/v1/dspy"
@@ -117,36 +115,6 @@ def test_the_rate_of_a_client_is_one_for_all_processes(tmp_path: Path) -> None:
         assert statuses == [200] * 100 + [429] * 20
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-
-
-@pytest.mark.req("RT-1", "NFR2.1.4")
-def test_what_a_killed_process_has_begun_is_free_for_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "h.db"
-    begin = (
-        "import os, pathlib, sys; from python_bridge.store.history import History; "
-        "h = History(pathlib.Path(sys.argv[1])); h.start_job('j', 3); h.claim('k', b'1'); "
-        "sys.stdout.write('begun\\n'); sys.stdout.flush(); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", begin, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    history = History(path)
-    try:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "begun\n"
-        assert (history.job("j") or {})["status"] == "running"
-        with pytest.raises(BridgeError, match="still runs"):
-            history.claim("k", b"1")
-        other.kill()
-        other.communicate(timeout=30)
-        assert (history.job("j") or {})["status"] == "failed"
-        assert history.claim("k", b"1") is None
-        with pytest.raises(BridgeError, match="still runs"):
-            history.claim("k", b"1")
-    finally:
-        other.kill()
-        other.communicate(timeout=30)
-        history.close()
 
 
 @pytest.mark.req("NFR2.1.4")
