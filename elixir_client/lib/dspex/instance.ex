@@ -54,18 +54,29 @@ defmodule DSPex.Instance do
   @impl Supervisor
   def init(options) do
     name = options[:name]
-    table = :ets.new(table_name(name), [:named_table, :public, :set, read_concurrency: true])
-    # Every call asks for it; to make the name anew takes ten times as long.
-    :persistent_term.put({__MODULE__, name}, table)
-    Watch.open(table)
-    :ets.insert(table, {:instance, name})
-    :ets.insert(table, {:ids, :atomics.new(1, signed: false)})
-    :ets.insert(table, {:pools, Keyword.keys(options[:pools])})
-    :ets.insert(table, {:native, native(options[:native] || [])})
-    :ets.insert(table, {:cache, options[:cache] && cache(name)})
+    table = open(name, options)
     tasks = {Task.Supervisor, name: tasks(name)}
     pools = for {pool, pool_options} <- options[:pools], do: {Pool, pool_config(name, table, pool, pool_options)}
     Supervisor.init([tasks | cache_child(name, options[:cache]) ++ pools], strategy: :one_for_one)
+  end
+
+  # The name is given last: whoever finds the table finds all of these.
+  defp open(name, options) do
+    unnamed = :ets.new(Module.concat(name, "Begun"), [:named_table, :public, :set, read_concurrency: true])
+    Watch.open(unnamed)
+
+    :ets.insert(unnamed,
+      instance: name,
+      ids: :atomics.new(1, signed: false),
+      pools: Keyword.keys(options[:pools]),
+      native: native(options[:native] || []),
+      cache: options[:cache] && cache(name)
+    )
+
+    table = :ets.rename(unnamed, table_name(name))
+    # Every call asks for it; to make the name anew takes ten times as long.
+    :persistent_term.put({__MODULE__, name}, table)
+    table
   end
 
   defp native(options) do

@@ -8,8 +8,8 @@ defmodule DSPex.Trace do
       end
 
   Where a handler of `[:dspex, :call, :start]` or `[:dspex, :stream, :start]` begins a span and makes it the current one, it
-  stands between the two. `traceparent:` of a call goes before it; `traceparent: nil` sends none. The calls of `DSPex.async/3`, `DSPex.batch/3` and
-  streams belong to the span in which they were made.
+  stands between the two. `traceparent:` of a call goes before it; `traceparent: nil` sends none. The calls of
+  `DSPex.async/3`, `DSPex.batch/3` and streams belong to the span in which they were made.
   """
 
   @doc """

@@ -9,20 +9,26 @@ defmodule DSPex.Native.Python do
   """
 
   alias DSPex.Native.Python.Timedelta
+  alias DSPex.Wire.Msgpack.Utf8
+  alias DSPex.Wire.Values
 
   @type value :: term
 
   @doc """
-  A value in these terms from what an Elixir caller has. Plain maps get their keys sorted by bytes.
+  A value in these terms from what an Elixir caller has: what a worker would get, too. Plain maps get their keys sorted by
+  bytes. Raises an `ArgumentError` for what cannot be sent to a worker.
 
       iex> DSPex.Native.Python.from_elixir(%{"b" => {1, 2}, a: MapSet.new([1])})
       {[{"a", {:set, [1]}}, {"b", {:tuple, [1, 2]}}]}
+      iex> DSPex.Native.Python.from_elixir(<<255>>)
+      {:bytes, <<255>>}
   """
   @spec from_elixir(term) :: value
-  def from_elixir(value) when is_binary(value) or is_number(value) or value in [nil, true, false], do: value
+  def from_elixir(text) when is_binary(text), do: if(Utf8.valid?(text), do: text, else: {:bytes, text})
+  def from_elixir(value) when is_number(value) or value in [nil, true, false], do: value
   def from_elixir(value) when value in [:nan, :infinity, :neg_infinity], do: value
   def from_elixir(value) when is_atom(value), do: Atom.to_string(value)
-  def from_elixir(list) when is_list(list), do: Enum.map(list, &from_elixir/1)
+  def from_elixir(list) when is_list(list), do: items(list)
   def from_elixir(%DSPex.Ordered{pairs: pairs}), do: dict(pairs)
   def from_elixir(%MapSet{} = set), do: {:set, set |> Enum.sort() |> Enum.map(&from_elixir/1)}
   def from_elixir(%DateTime{} = value), do: {:datetime, iso(value)}
@@ -30,7 +36,7 @@ defmodule DSPex.Native.Python do
   def from_elixir(%Date{} = value), do: {:date, Date.to_iso8601(value)}
   def from_elixir(%Time{} = value), do: {:time, Time.to_iso8601(value)}
   def from_elixir(%{__struct__: DSPex.Bytes, data: data}), do: {:bytes, data}
-  def from_elixir(%{__struct__: _module} = struct), do: struct |> Map.from_struct() |> from_elixir()
+  def from_elixir(%{__struct__: _module} = struct), do: struct |> form() |> from_form()
   def from_elixir(map) when is_map(map), do: map |> Enum.map(&key/1) |> Enum.sort() |> dict()
   def from_elixir({pairs}) when is_list(pairs), do: dict(pairs)
 
@@ -41,10 +47,27 @@ defmodule DSPex.Native.Python do
   def from_elixir({tag, _name, _pairs} = tagged) when tag in [:model, :dspy], do: tagged
   def from_elixir({:enum, _name, _member, _value} = tagged), do: tagged
   def from_elixir(tuple) when is_tuple(tuple), do: {:tuple, tuple |> Tuple.to_list() |> Enum.map(&from_elixir/1)}
-  def from_elixir(other), do: inspect(other)
+  def from_elixir(other), do: form(other)
+
+  defp items([item | rest]), do: [from_elixir(item) | items(rest)]
+  defp items([]), do: []
+  defp items(_tail), do: raise(ArgumentError, "an improper list cannot be sent to Python")
+
+  # What the wire makes of a struct; of what it cannot send, the reason.
+  defp form(term) do
+    Values.form(term)
+  catch
+    {:invalid_input, message, _limit} -> raise ArgumentError, message
+  end
+
+  defp from_form({:text, text}), do: text
+  defp from_form({:map, pairs}), do: dict(pairs)
+  defp from_form({:as, value}), do: from_elixir(value)
+  defp from_form(_table_or_tensor), do: raise(ArgumentError, "tables and tensors can only be given to Python")
 
   defp key({key, value}) when is_binary(key), do: {key, value}
-  defp key({key, value}), do: {to_string(key), value}
+  defp key({key, value}) when is_atom(key), do: {Atom.to_string(key), value}
+  defp key({_key, _value}), do: raise(ArgumentError, "the keys of maps are texts")
 
   defp dict(pairs), do: {Enum.map(pairs, fn pair -> pair |> key() |> then(fn {k, v} -> {k, from_elixir(v)} end) end)}
 

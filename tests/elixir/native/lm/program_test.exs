@@ -22,6 +22,14 @@ defmodule DSPex.Native.ProgramTest do
     )
   end
 
+  defmodule Hidden do
+    defstruct [:secret, :shown]
+  end
+
+  defimpl DSPex.Value, for: Hidden do
+    def to_value(hidden), do: hidden.shown
+  end
+
   @with_defaults [
     %{"name" => "q", "role" => "input"},
     %{"name" => "loud", "role" => "input", "type" => "bool", "default" => false},
@@ -200,6 +208,32 @@ defmodule DSPex.Native.ProgramTest do
       end
     end
   end
+
+  @tag req: "FR1.2.2"
+  test "inputs and demos that no worker can be sent are refused here, too, and structs are what a worker gets" do
+    program = DSPex.Predict.new("q -> a")
+    table = %DSPex.Tensor{dtype: "f32", shape: [1], data: <<0::32>>}
+
+    for value <- [self(), make_ref(), & &1, [1 | 2], %{"k" => [self()]}, %{1 => 2}, %{{1, 2} => 3}, <<1::3>>, table] do
+      assert {:error, %Error{reason: :invalid_input, message: message}} = Program.messages(program, %{q: value})
+      assert message =~ ~r/cannot be sent to Python|map|only be given to Python/
+
+      demo = %{"q" => value, "a" => "x"}
+      assert {:error, %Error{reason: :invalid_request} = error} = told_demo(demo)
+      assert error.message =~ "`demos.0` cannot be used: "
+    end
+
+    for demo <- [1, :x, "text", [1], [1 | 2]],
+        do: assert({:error, %Error{reason: :invalid_request, message: "`demos.0` is no map" <> _}} = told_demo(demo))
+
+    assert {:ok, messages} = Program.messages(program, %{q: <<255>>})
+    assert List.last(messages)["content"] =~ "b'\\xff'"
+    hidden = %Hidden{secret: "unseen", shown: "seen"}
+    assert {:ok, messages} = Program.messages(program, %{q: hidden})
+    assert List.last(messages)["content"] =~ "]]\nseen\n"
+  end
+
+  defp told_demo(demo), do: Program.messages(DSPex.Predict.new("q -> a", demos: [demo]), %{q: "?"})
 
   test "programs that only Python can run say why, those with others inside among them" do
     for {program, why} <- [

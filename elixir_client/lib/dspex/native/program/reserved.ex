@@ -4,8 +4,10 @@ defmodule DSPex.Native.Program.Reserved do
   DSPy's adapters turn into images and the like, which nobody may type into a text.
   """
 
+  alias DSPex.Check
   alias DSPex.Error
   alias DSPex.Native.Adapter.JsonText
+  alias DSPex.Native.Python
   alias DSPex.Signature
 
   @names ~w(config demos lm new_signature prediction self signature)
@@ -41,22 +43,31 @@ defmodule DSPex.Native.Program.Reserved do
     Error.new(:invalid_input, "the inputs do not fit the signature: #{text}", details: %{"problems" => problems})
   end
 
-  @doc "Refuses demos that hold the mark."
+  @doc "Refuses demos that are no maps of values, or hold the mark."
   @spec demos([term]) :: :ok | {:error, Error.t()}
   def demos(demos) do
-    case Enum.find_index(demos, &marked?/1) do
-      nil -> :ok
-      index -> {:error, Error.new(:invalid_request, "`demos.#{index}` holds the #{reserved()}")}
+    demos
+    |> Enum.with_index()
+    |> Enum.find_value(:ok, fn {demo, index} ->
+      if problem = problem(demo), do: {:error, Error.new(:invalid_request, "`demos.#{index}` #{problem}")}
+    end)
+  end
+
+  defp problem(demo) do
+    case Check.all(values: demo) do
+      :ok -> if Enum.any?(demo, fn {_name, value} -> marked?(value) end), do: "holds the #{reserved()}"
+      {:error, _error} -> "is no map of fields and their values"
     end
+  rescue
+    error in ArgumentError -> "cannot be used: #{error.message}"
   end
 
   defp reserved, do: "reserved text #{elem(JsonText.marks(), 0)}; take it out"
 
-  defp marked?(text) when is_binary(text), do: :binary.match(text, elem(JsonText.marks(), 0)) != :nomatch
-  defp marked?(list) when is_list(list), do: Enum.any?(list, &marked?/1)
-  defp marked?(%DSPex.Ordered{pairs: pairs}), do: marked?(pairs)
-  defp marked?(%_struct{} = struct), do: struct |> Map.from_struct() |> marked?()
-  defp marked?(map) when is_map(map), do: map |> Map.to_list() |> marked?()
-  defp marked?(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> marked?()
-  defp marked?(_other), do: false
+  defp marked?(value), do: value |> Python.from_elixir() |> holds?(elem(JsonText.marks(), 0))
+
+  defp holds?(text, mark) when is_binary(text), do: :binary.match(text, mark) != :nomatch
+  defp holds?(list, mark) when is_list(list), do: Enum.any?(list, &holds?(&1, mark))
+  defp holds?(tuple, mark) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> holds?(mark)
+  defp holds?(_other, _mark), do: false
 end

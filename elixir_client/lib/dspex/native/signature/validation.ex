@@ -36,10 +36,16 @@ defmodule DSPex.Native.Signature.Validation do
 
   defp one(%Field{name: name} = field, given, what) do
     case {given, field.default} do
-      {%{^name => value}, _default} -> value |> Python.from_elixir() |> check(field)
+      {%{^name => value}, _default} -> with({:ok, value} <- term(value), do: check(value, field))
       {_given, {:ok, default}} -> {:ok, Python.to_elixir(default)}
       {_given, :none} -> {:error, [{[], "the #{what} `#{name}` is missing"}]}
     end
+  end
+
+  defp term(value) do
+    {:ok, Python.from_elixir(value)}
+  rescue
+    error in ArgumentError -> {:error, [{[], error.message}]}
   end
 
   # An input without a type takes whatever DSPy can print, as a worker takes it.
