@@ -6,7 +6,10 @@ from pydantic import BaseModel
 
 
 def fresh(value: Any) -> Any:
-    """Return a copy of maps, lists, tuples, sets and pydantic models; what else there is stays the same object."""
+    """Return a copy of maps, lists, tuples, sets and pydantic models; what else there is stays the same object.
+
+    So does what a model holds beside them: the function of a tool may be a method of an object that many share.
+    """
     kind = type(value)
     if kind is dict:
         return {name: fresh(item) for name, item in value.items()}
@@ -16,7 +19,15 @@ def fresh(value: Any) -> Any:
         return tuple([fresh(item) for item in value])
     if kind is set:
         return set(value)
-    return value.model_copy(deep=True) if isinstance(value, BaseModel) else value
+    return _fresh_model(value) if isinstance(value, BaseModel) else value
+
+
+def _fresh_model(value: BaseModel) -> BaseModel:
+    copied = value.model_copy()
+    parts: list[dict[str, Any]] = [vars(copied), copied.__pydantic_extra__ or {}]
+    for members in parts:
+        members.update({name: fresh(item) for name, item in members.items()})
+    return copied
 
 
 __all__ = ["fresh"]

@@ -38,7 +38,7 @@ def _function(function: FunctionType, seen: set[int]) -> Any:
     if id(function) in seen:
         return None
     seen.add(id(function))
-    package = function.__module__.partition(".")[0]
+    package = _package(function)
     used = [
         [name, _global(function.__globals__[name], package, seen)]
         for name in _names(function.__code__)
@@ -51,9 +51,14 @@ def _function(function: FunctionType, seen: set[int]) -> Any:
 def _global(value: Any, package: str, seen: set[int]) -> Any:
     if type(value) in _SCALARS:
         return value
-    if isinstance(value, FunctionType) and value.__module__.partition(".")[0] == package:
+    if isinstance(value, FunctionType) and _package(value) == package:
         return _function(value, seen)
     return None
+
+
+def _package(function: FunctionType) -> str:
+    module: str | None = function.__module__  # code that was made of text need not have one
+    return (module or "").partition(".")[0]
 
 
 def _names(code: CodeType) -> list[str]:

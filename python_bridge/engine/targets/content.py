@@ -1,6 +1,7 @@
 """What a module instance is made of, as a hash: its classes, signatures, demos, configuration and plain attributes."""
 
 import hashlib
+import itertools
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from python_bridge.wire import json as wire_json
 
 _LEFT_OUT = frozenset({"history", "callbacks", "traces", "train", "stage", "_compiled"})
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+_unread = itertools.count(1)
 
 
 class Seen:
@@ -26,7 +28,10 @@ class Seen:
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        self.digest, self.stable = _hash(module)
+        try:
+            self.digest, self.stable = _hash(module)
+        except Exception:  # of values and classes of the caller's own: nothing else is like what cannot be read
+            self.digest, self.stable = f"unread {next(_unread)}", False
 
     @cached_property
     def signatures(self) -> str:
@@ -43,7 +48,8 @@ class Content:
     """What one module is made of, looked at anew when the module was changed.
 
     Seen are other attributes, signatures, demos (added, taken away, replaced, or with other fields) and parameters in
-    every module of the tree; not seen is a change inside of an attribute that is no list, tuple, map, demo or module.
+    every module of the tree, and those of its LMs; not seen is a change inside of an attribute that is no list, tuple,
+    map, demo, LM or module.
     Give changed values as new objects, or clear the cache.
     """
 
@@ -83,14 +89,14 @@ class _Look:
             if name in _LEFT_OUT:
                 continue
             self.mark.append(name)
-            if type(value) in _SCALARS:
+            if type(value) is str:
                 self.mark.append(value)
             else:
                 self._at(value)
 
     def _at(self, value: Any) -> None:
         if type(value) in _SCALARS:
-            self.mark.append(value)
+            self.mark += (type(value), value)  # 1 equals True, and is another value all the same
             return
         self.mark.append(id(value))
         self.held.append(value)
@@ -110,6 +116,8 @@ class _Look:
             self.at_module(value)
         elif isinstance(value, dspy.Example):
             self._at_fields(value._store)
+        elif isinstance(value, dspy.BaseLM):
+            self.mark.append(identity_of(value))
 
     def _at_fields(self, fields: dict[Any, Any]) -> None:
         self.mark.append(len(fields))

@@ -87,6 +87,48 @@ def test_an_lm_that_was_changed_is_asked_anew(make: Any) -> None:
     assert [cache(), cache()] == ["miss", "hit"]
 
 
+def test_an_lm_of_a_predictor_that_was_changed_is_asked_anew(make: Any) -> None:
+    program = dspy.Predict("q -> a")
+    program.lm = ScriptedLM(default={"a": "x"}).lm
+    executor = make(ScriptedLM().lm)
+    found: list[str] = []
+    for temperature in (0.1, 0.1, 0.9):
+        program.lm.kwargs["temperature"] = temperature
+        found.append(executor.execute(program, inputs={"q": "1"}).metadata["cache"])
+    assert found == ["miss", "hit", "miss"]
+
+
+class Shows(dspy.Module):
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, q: str) -> Any:
+        return dspy.Prediction(a=f"{self.value!r:.20}")
+
+
+def test_equal_values_of_other_types_are_other_values(make: Any) -> None:
+    program, executor = Shows(1), make(ScriptedLM().lm)
+    found: list[str] = []
+    for value in (1, True, 1.0):
+        program.value = value
+        found.append(executor.execute(program, inputs={"q": "1"}).outputs["a"])
+    assert found == ["1", "True", "1.0"]
+
+
+def test_values_and_code_that_cannot_be_read_are_answered_as_long_as_they_stay(make: Any) -> None:
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+    program, executor = Shows(endless), make(ScriptedLM().lm)
+    found = [executor.execute(program, inputs={"q": "1"}) for _ in range(2)]
+    program.value = {**endless, "more": 1}
+    found.append(executor.execute(program, inputs={"q": "1"}))
+    assert [result.metadata["cache"] for result in found] == ["miss", "hit", "miss"]
+    made: dict[str, Any] = {"dspy": dspy, "__name__": None}
+    exec("def forward(self, q): return dspy.Prediction(a=q)", made)
+    assert executor.execute(type("Made", (dspy.Module,), made)(), inputs={"q": "1"}).outputs == {"a": "1"}
+
+
 def test_another_retriever_means_another_answer(make: Any) -> None:
     executor = make(ScriptedLM().lm)
     program = Retrieving()

@@ -117,6 +117,28 @@ def test_what_a_program_does_to_its_inputs_reaches_neither_the_caller_nor_the_ne
     assert inputs == {"order": Order(items=["a"]), "notes": {"list": ["a"]}, "rest": {"x": ["a"]}}
 
 
+class Client:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.asked: list[str] = []
+
+    def search(self, q: str) -> str:
+        with self.lock:
+            self.asked.append(q)
+        return q.upper()
+
+
+class Searches(dspy.Module):
+    def forward(self, tool: dspy.Tool) -> Any:
+        return dspy.Prediction(a=tool(q="word"))
+
+
+def test_a_tool_among_the_inputs_works_on_the_caller_s_own_object(make: Any) -> None:
+    client = Client()
+    result = make(ScriptedLM().lm).execute(Searches(), inputs={"tool": dspy.Tool(client.search)})
+    assert (result.outputs, client.asked) == ({"a": "WORD"}, ["word"])
+
+
 def test_inputs_that_hold_themselves_are_refused(make: Any) -> None:
     class Takes(dspy.Module):
         def forward(self, thing: Any) -> Any:
