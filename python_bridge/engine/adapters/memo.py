@@ -8,7 +8,6 @@ and the answers that need none of DSPy's special cases.
 from typing import Any
 
 import dspy
-from cachetools import LRUCache
 from dspy.adapters.utils import format_field_value
 
 from python_bridge.engine.adapters.common import CommonAnswer, CommonPrompt
@@ -64,15 +63,18 @@ class MemoJSONAdapter(ReadableAnswer, _Memo, _ChatInputs, dspy.JSONAdapter):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._formats: LRUCache[Any, Any] = LRUCache(CACHE_SIZE)
+        self._formats: dict[Any, dict[str, Any]] = {}  # unlike a cache of cachetools, safe for threads
 
     def _prepare_response_format(self, lm: Any, lm_kwargs: dict[str, Any], signature: Any) -> None:
         key = (key_of(signature), lm.model, lm.supports_response_schema, "response_format" in lm.supported_params)
-        if key not in self._formats:
-            made: dict[str, Any] = {}
+        made = self._formats.get(key)
+        if made is None:
+            made = {}
             super()._prepare_response_format(lm, made, signature)
+            if len(self._formats) >= CACHE_SIZE:
+                self._formats.clear()
             self._formats[key] = made
-        lm_kwargs.update(self._formats[key])
+        lm_kwargs.update(made)
 
 
 class _AsJSON:

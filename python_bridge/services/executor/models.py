@@ -1,5 +1,6 @@
 """Programs by model id."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -21,7 +22,7 @@ Source = HasGet | Callable[[str], Any]
 
 
 class Models:
-    """What model ids stand for.
+    """What model ids stand for. Safe for threads.
 
     Args:
         source: what has `get` is asked at every execution, so that changes are seen; a function may have to load, and
@@ -29,6 +30,7 @@ class Models:
     """
 
     def __init__(self, source: Source | None) -> None:
+        self._lock = threading.Lock()
         self._kept: LRUCache[str, Any] = LRUCache(_MAX_KEPT)
         self._get: Callable[[str], Any] = lambda _model_id: None
         if source is None:
@@ -47,11 +49,15 @@ class Models:
 
     def forget(self) -> None:
         """Load each of them anew when it is next asked for."""
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
 
     def _load(self, source: Callable[[str], Any], model_id: str) -> Any:
-        if (found := self._kept.get(model_id)) is None and (found := source(model_id)) is not None:
-            self._kept[model_id] = found
+        with self._lock:
+            found = self._kept.get(model_id)
+        if found is None and (found := source(model_id)) is not None:
+            with self._lock:
+                self._kept[model_id] = found
         return found
 
 

@@ -100,6 +100,29 @@ def test_new_instructions_give_a_new_prompt_and_the_caches_stay_small(name: str)
     assert len(adapter(name)._systems) <= CACHE_SIZE
 
 
+class Takes:
+    """As much of an LM as the choice of a format looks at."""
+
+    model = "any"
+    supports_response_schema = False
+    supported_params = frozenset({"response_format"})
+
+
+def test_threads_that_fill_the_cache_of_formats_do_not_disturb_one_another(crowd: Any) -> None:
+    json_adapter = adapter("json")
+    plain = build_signature(spec_from_text("q -> a"))
+    signatures = [plain.with_instructions(f"Instructions {number}") for number in range(CACHE_SIZE + 200)]
+
+    def choose(number: int) -> None:
+        for signature in [*signatures[50 * number :], *signatures[: 50 * number]] * 3:
+            chosen: dict[str, Any] = {}
+            json_adapter._prepare_response_format(Takes, chosen, signature)
+            assert chosen == {"response_format": {"type": "json_object"}}
+
+    assert crowd(choose) == []
+    assert len(json_adapter._formats) <= CACHE_SIZE
+
+
 @pytest.mark.anyio
 async def test_models_that_take_schemas_get_the_schema_of_the_outputs(call: Any) -> None:
     async with OpenAIServer() as server:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from python_bridge import ExecutionMode, ExecutionResult
+from python_bridge.services.executor.models import Models
 from python_bridge.testing.gate import Gate
 from python_bridge.testing.scripted import Answer, ScriptedLM
 
@@ -107,6 +108,18 @@ def test_a_model_id_names_a_program_that_is_loaded_once(make: Any) -> None:
     assert [result.success for result in results] == [True, True]
     assert asked == ["qa"]
     assert executor.execute(model_id="other", inputs={}).error == "Model other not found in registry"
+
+
+@pytest.mark.req("EX-1")
+def test_threads_that_load_more_models_than_are_kept_do_not_disturb_one_another(crowd: Any) -> None:
+    models = Models(lambda model_id: {"name": model_id})
+
+    def load(number: int) -> None:
+        for turn in range(4000):
+            name = str((turn + 13 * number) % 100)
+            assert models.get(name) == {"name": name}
+
+    assert crowd(load) == []
 
 
 @pytest.mark.req("EX-1", "EX-7")
