@@ -23,8 +23,18 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def common() -> None:
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """Runs DSPy programs for Elixir and other languages.
 
     To begin: `python-bridge doctor`, then `python-bridge run "question -> answer" question="Why is the sky blue?"`.

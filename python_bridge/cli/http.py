@@ -62,8 +62,10 @@ def serve(
         "mlflow": mlflow,
     }
     try:
-        settings = load_settings({"lm": lm} if lm else None, config=config)
-        raise typer.Exit(run(load_http_settings(given), settings))
+        settings, http = load_settings({"lm": lm} if lm else None, config=config), load_http_settings(given)
+        if not Path(http.programs).is_dir():
+            typer.echo(f"there is no folder {http.programs!r} (--programs): no program until it is made", err=True)
+        raise typer.Exit(run(http, settings))
     except SettingsError as error:
         fail(str(error))
 

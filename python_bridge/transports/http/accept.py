@@ -46,6 +46,8 @@ class SharingServer(uvicorn.Server):
         for listener in self._sockets:
             asyncio.get_running_loop().remove_reader(listener)
         self._sockets = []
+        if self._opening:  # those that are not open yet would not be told
+            await asyncio.wait(self._opening)
         await super().shutdown(sockets)
 
     def _listen(self, listener: socket.socket) -> None:

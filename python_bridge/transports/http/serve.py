@@ -8,7 +8,9 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Generator, Iterable
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -29,6 +31,7 @@ _LAST_S = 1
 _KILL_AFTER_S = 5
 _PR_SET_PDEATHSIG = 1
 _BACKLOG = 1024
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _RESTART_PAUSE_S = 0.5
 _MAX_FAILURES = 5
 
@@ -102,10 +105,20 @@ def _serve_one(
         api.drain(_GRACE_S - _LAST_S)
 
     server.handle_exit = stop  # in the place of uvicorn's own, which ends streams at once
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in _ENDING:
         signal.signal(signum, stop)
     server.run(sockets=[listener])
     return 1 if server.force_exit else 0
+
+
+@contextlib.contextmanager
+def _held(signals: Iterable[signal.Signals]) -> Generator[None, None, None]:
+    """Let the signals wait."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
 def _end_with_parent() -> None:
@@ -135,7 +148,7 @@ class Supervisor:
         from python_bridge.engine.load import preload
 
         preload()
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in _ENDING:
             signal.signal(signum, self._stop)
         for slot in range(self._settings.workers):
             self._fork(slot)
@@ -144,12 +157,18 @@ class Supervisor:
         return 1 if self._failures >= _MAX_FAILURES else 0
 
     def _fork(self, slot: int) -> None:
-        pid = os.fork()
-        if pid:
-            self._children[pid] = slot, time.monotonic()
-            return
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, signal.SIG_DFL)
+        with _held(_ENDING):  # one between the fork and the note of it would miss the child, or be sent on by it
+            if self._stopping:
+                return
+            pid = os.fork()
+            if pid:
+                self._children[pid] = slot, time.monotonic()
+                return
+            for signum in _ENDING:
+                signal.signal(signum, signal.SIG_DFL)
+        self._be_child(slot)
+
+    def _be_child(self, slot: int) -> NoReturn:
         _end_with_parent()
         status = 1
         try:

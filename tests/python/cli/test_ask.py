@@ -1,15 +1,12 @@
 """`python-bridge lm`, `stats`, and batches from Arrow files."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from python_bridge import __version__
 from python_bridge.cli.app import app
@@ -19,22 +16,15 @@ from tests.python.http.conftest import PROGRAMS, TOKEN, Server
 ROWS = [{"question": "one?", "n": 1}, {"question": "two?", "n": 2}, {"question": "three?", "n": None}]
 
 
-def bridge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "python_bridge", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DSPEX_LM": "offline/extractive"},
-        timeout=120,
-        check=False,
-    )
+def bridge(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"DSPEX_LM": "offline/extractive"})
 
 
 @pytest.mark.req("FR1.1.4", "NFR4.2.4")
 def test_an_lm_is_listed_and_asked() -> None:
     done = bridge("lm", "test", "--json")
     told = json.loads(done.stdout)
-    assert (done.returncode, told["ok"], told["model"]) == (0, True, "offline/extractive")
+    assert (done.exit_code, told["ok"], told["model"]) == (0, True, "offline/extractive")
     listed = json.loads(bridge("lm", "list", "--json").stdout)["lms"]
     assert {"name": "default", "model": "offline/extractive", "default": True, "cache": False} in listed
 
@@ -42,7 +32,7 @@ def test_an_lm_is_listed_and_asked() -> None:
 @pytest.mark.req("NFR2.2.2")
 def test_an_lm_that_is_not_there_is_status_1_with_what_to_do() -> None:
     done = bridge("lm", "test", "none")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert "there is no LM named 'none'" in done.stderr
     told = json.loads(bridge("lm", "test", "none", "--json").stdout)
     assert (told["ok"], told["data"]["kind"]) == (False, "not_found")

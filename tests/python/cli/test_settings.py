@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from python_bridge import __version__
 from python_bridge.cli.app import app
 from python_bridge.cli.worker_flags import VALUE_FLAGS, parse_flags, settings_from
 from python_bridge.engine.lms.registry import key_of
@@ -164,4 +165,4 @@ def test_the_command_line_prints_help_and_version() -> None:
     assert "--lm-api-base" in runner.invoke(app, ["worker", "--help"], terminal_width=200).output
     for command in (["worker"], ["serve"], ["run"], ["batch"], ["lm", "list"]):
         assert "[lms.NAME]" in runner.invoke(app, [*command, "--help"], terminal_width=200).output  # no mark-up
-    assert runner.invoke(app, ["version"]).output.strip()
+    assert runner.invoke(app, ["--version"]).output == runner.invoke(app, ["version"]).output == f"{__version__}\n"

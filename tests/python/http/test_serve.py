@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from python_bridge.cli.app import app
 from python_bridge.store.history import History
 
 PROGRAM = {"format": 1, "kind": "predict", "signature": "context, question -> answer"}
@@ -132,34 +134,25 @@ def test_processes_whose_parent_is_killed_end_too(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_used_end_it_with_status_2(
     tmp_path: Path, flags: list[str], environ: dict[str, str], message: str
 ) -> None:
-    command = [sys.executable, "-m", "python_bridge", "serve", "--state", str(tmp_path), *flags]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=60, check=False
-    )
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, ["serve", "--state", str(tmp_path), *flags], env=environ)
+    assert done.exit_code == 2
     assert message in done.stderr
 
 
 @pytest.mark.req("RT-1", "NFR2.2.2")
 def test_a_state_folder_that_cannot_be_written_ends_it_before_it_listens() -> None:
-    command = [sys.executable, "-m", "python_bridge", "serve", "--workers", "2", "--state", "/dev/null/x"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+    done = CliRunner().invoke(app, ["serve", "--workers", "2", "--state", "/dev/null/x", "--programs", "/dev/null/p"])
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert "can't be opened for writing" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "there is no folder '/dev/null/p' (--programs)" in done.stderr
 
 
 @pytest.mark.req("RT-1")
 def test_a_token_is_made_with_its_hash_and_programs_are_listed(tmp_path: Path) -> None:
     (tmp_path / "qa.json").write_text(json.dumps(PROGRAM))
-    run = [sys.executable, "-m", "python_bridge"]
-    made = subprocess.run([*run, "token"], capture_output=True, text=True, check=True).stdout.split()
+    made = CliRunner().invoke(app, ["token"]).stdout.split()
     assert made[0] == "token"
     assert len(made[3]) == 64
-    listed = subprocess.run(
-        [*run, "programs", "--programs", str(tmp_path), "--json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(listed.stdout) == [
-        {"program_id": "qa", "kind": "predict", "signature": "context, question -> answer"}
-    ]
+    listed = CliRunner().invoke(app, ["programs", "--programs", str(tmp_path), "--json"]).stdout
+    assert json.loads(listed) == [{"program_id": "qa", "kind": "predict", "signature": "context, question -> answer"}]
