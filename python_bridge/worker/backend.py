@@ -36,9 +36,11 @@ def _lines(output: io.FileIO) -> Iterator[bytes]:
 
 
 def _print(data: bytes) -> None:
+    # Whoever cannot write to a log goes on without it; the worker's output is read all the same.
     view = memoryview(data)
-    while view:
-        view = view[os.write(2, view) :]
+    with contextlib.suppress(OSError):
+        while view:
+            view = view[os.write(2, view) :]
 
 
 class Backend:
@@ -104,14 +106,15 @@ class Backend:
             self._connecting = loop.create_task(self._connect())
 
         def pass_on() -> None:
-            # The loop may be closed, and nobody reads the log any more.
-            with contextlib.suppress(OSError, RuntimeError), os.fdopen(source, "rb", buffering=0) as output:
+            told = False
+            with contextlib.suppress(RuntimeError), os.fdopen(source, "rb", buffering=0) as output:
                 for line in _lines(output):
-                    if line.startswith(_TELLS) and self._connecting is None:
+                    if not told and line.startswith(_TELLS):
+                        told = True
                         loop.call_soon_threadsafe(connect)
                     else:
                         _print(line)
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(lambda: ended.done() or ended.set_result(None))
 
         threading.Thread(target=pass_on, name="worker-output", daemon=True).start()

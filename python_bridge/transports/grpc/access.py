@@ -35,12 +35,17 @@ class Gate:
             text = "the token is missing or wrong; send it as metadata: authorization = Bearer <token>"
             raise BridgeError("unauthorized", text)
 
+    def behind(self, handler: Any, details: Any) -> Any:
+        """Return the handler of a call, or one that refuses it before gRPC has taken a message of the caller's."""
+        try:
+            self.check(details.invocation_metadata)
+        except BridgeError as error:
+            return _refusal(error)
+        return handler
+
 
 class Gated(grpc.GenericRpcHandler):
-    """A service behind the gate: who may not pass is refused before gRPC has taken a message of theirs.
-
-    It stands in the place of a server when the service is added: ``add_…Servicer_to_server(servicer, gated)``.
-    """
+    """A service behind the gate, in the place of a server: ``add_…Servicer_to_server(servicer, gated)``."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -55,13 +60,7 @@ class Gated(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: Any) -> Any:
         handler = self._handlers.get(handler_call_details.method)
-        if handler is None:
-            return None
-        try:
-            self._gate.check(handler_call_details.invocation_metadata)
-        except BridgeError as error:
-            return _refusal(error)
-        return handler
+        return None if handler is None else self._gate.behind(handler, handler_call_details)
 
 
 def _refusal(error: BridgeError) -> Any:
@@ -83,11 +82,7 @@ class TokenCheck(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_OPEN):
             return handler
-        try:
-            self._gate.check(handler_call_details.invocation_metadata)
-        except BridgeError as error:
-            return _refusal(error)
-        return handler
+        return self._gate.behind(handler, handler_call_details)
 
 
 def credentials(settings: Settings) -> grpc.ServerCredentials | None:

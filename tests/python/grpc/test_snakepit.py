@@ -125,6 +125,19 @@ async def test_a_program_may_print_lines_of_any_length(tmp_path: Path) -> None:
         assert await worker.execute("echo", value=2) == 2
 
 
+async def test_a_program_prints_on_when_its_log_is_gone(tmp_path: Path) -> None:
+    def printed(pid: int) -> None:
+        with open(f"/proc/{pid}/fd/1", "wb", buffering=0) as stdout:
+            for _ in range(10):
+                stdout.write(b"x\n" * 50_000)
+
+    async with pooled(tmp_path) as worker:
+        pid = (await worker.execute("bridge.endpoint"))["pid"]
+        worker.process._transport.get_pipe_transport(2).close()  # type: ignore[attr-defined]
+        await asyncio.to_thread(printed, pid)
+        assert await worker.execute("echo", value=1) == 1
+
+
 async def test_nothing_waits_for_a_log_that_nobody_reads(tmp_path: Path) -> None:
     async with pooled(tmp_path) as worker:
         pid = (await worker.execute("bridge.endpoint"))["pid"]
