@@ -136,63 +136,73 @@ defmodule DSPex.Pool do
 
   @impl Supervisor
   def init(config) do
-    slots = Slots.new(@most_workers)
-    Slots.resize(slots, config.workers)
-    for index <- 1..config.workers//1, do: Slots.put_state(slots, index, :starting)
-    queue = Module.concat([config.instance, "Queue", Macro.camelize(Atom.to_string(config.pool))])
-    workers = Module.concat([config.instance, "Workers", Macro.camelize(Atom.to_string(config.pool))])
-
-    queue_config =
-      config
-      |> Map.take([:instance, :pool, :table])
-      |> Map.merge(config.queue)
-      |> Map.merge(%{slots: slots, name: queue})
-
     {fork_server, givers} = giver(config)
-    own = %{slots: slots, queue: queue, fork_server: fork_server, supervisor: workers, resize: &resize/3}
-    config = Map.merge(config, own)
-    row = %{slots: slots, queue: queue, workers: workers, options: config.options, config: config}
 
-    front = %{
-      slots: slots,
-      queue: queue,
-      encoding: config.encoding,
-      limits: limits(config.options),
-      instance: config.instance
+    own = %{
+      slots: slots(config.workers),
+      queue: named(config, "Queue"),
+      fork_server: fork_server,
+      supervisor: named(config, "Workers"),
+      resize: &resize/3
     }
 
-    :ets.insert(config.table, [{{:pool, config.pool}, row}, {{:front, config.pool}, front}])
-
-    lm_file =
-      if config.lms || config.embedders,
-        do: [{LmFile, Map.take(config, [:instance, :pool, :lms, :embedders])}],
-        else: []
-
+    queue = {Queue, queue_config(config, own)}
+    config = Map.merge(config, own)
+    :ets.insert(config.table, rows(config))
     forks = for module <- givers, do: {module, config}
+    Supervisor.init(lm_file(config) ++ [queue | forks] ++ starting(config), strategy: :rest_for_one)
+  end
 
-    children =
-      lm_file ++
-        [{Queue, queue_config} | forks] ++
-        [
-          {DynamicSupervisor, name: workers, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
-          Supervisor.child_spec({Task, fn -> start_workers(workers, config, 1..config.workers//1) end},
-            restart: :transient
-          )
-        ]
+  defp slots(count) do
+    slots = Slots.new(@most_workers)
+    Slots.resize(slots, count)
+    for index <- 1..count//1, do: Slots.put_state(slots, index, :starting)
+    slots
+  end
 
-    Supervisor.init(children, strategy: :rest_for_one)
+  defp queue_config(config, own) do
+    config
+    |> Map.take([:instance, :pool, :table])
+    |> Map.merge(config.queue)
+    |> Map.merge(%{slots: own.slots, name: own.queue})
+  end
+
+  defp rows(config) do
+    row = %{
+      slots: config.slots,
+      queue: config.queue,
+      workers: config.supervisor,
+      options: config.options,
+      config: config
+    }
+
+    # A row of its own, for each call copies it.
+    front = config |> Map.take([:slots, :queue, :encoding, :instance]) |> Map.put(:limits, limits(config.options))
+    [{{:pool, config.pool}, row}, {{:front, config.pool}, front}]
+  end
+
+  defp lm_file(%{lms: nil, embedders: nil}), do: []
+  defp lm_file(config), do: [{LmFile, Map.take(config, [:instance, :pool, :lms, :embedders])}]
+
+  defp starting(%{supervisor: supervisor, workers: count} = config) do
+    start = fn -> start_workers(supervisor, config, 1..count//1) end
+
+    [
+      {DynamicSupervisor, name: supervisor, strategy: :one_for_one, max_restarts: 10, max_seconds: 10},
+      Supervisor.child_spec({Task, start}, restart: :transient)
+    ]
   end
 
   # The name and the module of the process that is asked for workers' processes.
   defp giver(config) do
     case StartMode.put(config, StartMode.of(config)) do
-      :fork_server -> {giver_name(config, "ForkServer"), [ForkServer]}
-      :snakepit -> {giver_name(config, "Roster"), [Roster]}
+      :fork_server -> {named(config, "ForkServer"), [ForkServer]}
+      :snakepit -> {named(config, "Roster"), [Roster]}
       _none -> {nil, []}
     end
   end
 
-  defp giver_name(config, kind), do: Module.concat([config.instance, kind, Macro.camelize(Atom.to_string(config.pool))])
+  defp named(config, kind), do: Module.concat([config.instance, kind, Macro.camelize(Atom.to_string(config.pool))])
 
   defp limits(options) do
     case options[:attachment_bytes] do
