@@ -1,5 +1,6 @@
 """Threads for modules that have no asynchronous form: bounded, counted when they are abandoned."""
 
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar
@@ -33,6 +34,7 @@ class Threads:
         self._limit = limit
         self._abandoned_limit = abandoned_limit
         self._limiters: list[anyio.CapacityLimiter] = []
+        self._lock = threading.Lock()
         self.abandoned = 0
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -54,9 +56,10 @@ class Threads:
                 lambda: self._work(work, state), abandon_on_cancel=True, limiter=self._limiter(state.level)
             )
         except BaseException:
-            if state.running:
-                state.abandoned = True
-                self.abandoned += 1
+            with self._lock:
+                if state.running:
+                    state.abandoned = True
+                    self.abandoned += 1
             raise
 
     def _limiter(self, level: int) -> anyio.CapacityLimiter:
@@ -79,9 +82,10 @@ class Threads:
         except (KeyboardInterrupt, GeneratorExit, StopIteration) as error:  # a loop would make something else of them
             raise RuntimeError(f"{type(error).__name__} {error}".rstrip()) from error
         finally:
-            state.running = False
-            if state.abandoned:
-                self.abandoned -= 1
+            with self._lock:
+                state.running = False
+                if state.abandoned:
+                    self.abandoned -= 1
 
 
 class _State:

@@ -53,7 +53,7 @@ def test_an_adapter_that_took_the_place_of_another_one_has_answers_of_its_own(ma
             result = executor.execute(program, inputs={"q": "1"})
         assert result.outputs == {"a": f"x{number}"}
         del adapter
-        gc.collect()
+        gc.collect(0)
 
 
 def test_an_adapter_that_was_changed_is_asked_anew(make: Any) -> None:
