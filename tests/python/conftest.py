@@ -18,6 +18,16 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store of MLflow for all suites, with its tables: making them takes seconds."""
+    from python_bridge.tracking.mlflow_exporter import import_mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    import_mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
+    return f"sqlite:///{path}"
+
+
 @pytest.fixture
 def crowd() -> Iterator[Callable[[Callable[[int], None]], list[str]]]:
     """Runs a function of a number from 0 in eight threads that take turns all the time; returns what they raised."""

@@ -203,8 +203,8 @@ def test_the_list_tells_what_is_wrong_with_each_file(tmp_path: Path) -> None:
 @pytest.mark.req("EX-8", "EX-11")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*", "ignore::FutureWarning:mlflow.*")
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
-def test_programs_are_versions_in_mlflow_without_pickles_or_keys(tmp_path: Path) -> None:
-    options = MlflowOptions(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", artifacts=tmp_path / "artifacts")
+def test_programs_are_versions_in_mlflow_without_pickles_or_keys(store: str, tmp_path: Path) -> None:
+    options = MlflowOptions(uri=store, experiment="versions", artifacts=tmp_path / "artifacts")
     assert log_program(options, "answers", PROGRAM, alias="live") == "1"
     assert log_program(options, "answers", {**PROGRAM, "signature": "question -> reply"}) == "2"
     loader = DSPyModelLoader(mlflow=options)
@@ -221,29 +221,29 @@ def test_programs_are_versions_in_mlflow_without_pickles_or_keys(tmp_path: Path)
 @pytest.mark.req("EX-8", "EX-11")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow.*", "ignore::FutureWarning:mlflow.*")
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
-def test_an_alias_that_moves_is_seen_and_an_outage_of_mlflow_is_not(tmp_path: Path) -> None:
-    now, store = [0.0], tmp_path / "mlflow.db"
-    options = MlflowOptions(uri=f"sqlite:///{store}", artifacts=tmp_path / "artifacts")
+def test_an_alias_that_moves_is_seen_and_an_outage_of_mlflow_is_not(store: str, tmp_path: Path) -> None:
+    now = [0.0]
+    options = MlflowOptions(uri=store, experiment="moving", artifacts=tmp_path / "artifacts")
     changed = {**PROGRAM, "signature": "question -> reply"}
     loader = DSPyModelLoader(mlflow=options, refresh=60, clock=lambda: now[0])
-    log_program(options, "answers", PROGRAM, alias="live")
-    assert loader.get("models:/answers@live") == PROGRAM
-    log_program(options, "answers", changed, alias="live")
-    assert loader.get("models:/answers@live") == PROGRAM
+    log_program(options, "moving", PROGRAM, alias="live")
+    assert loader.get("models:/moving@live") == PROGRAM
+    log_program(options, "moving", changed, alias="live")
+    assert loader.get("models:/moving@live") == PROGRAM
 
     def again() -> Any:
         now[0] += 60.0
-        loader.get("models:/answers@live")
+        loader.get("models:/moving@live")
         for thread in threading.enumerate():
             if thread.name == "dspex-models":
                 thread.join(60)
-        return loader.get("models:/answers@live")
+        return loader.get("models:/moving@live")
 
     assert again() == changed
     shutil.rmtree(tmp_path / "artifacts")
     assert again() == changed
-    with pytest.raises(BridgeError, match="MLflow does not give models:/answers@live"):
-        DSPyModelLoader(mlflow=options).load("models:/answers@live")
+    with pytest.raises(BridgeError, match="MLflow does not give models:/moving@live"):
+        DSPyModelLoader(mlflow=options).load("models:/moving@live")
 
 
 @pytest.mark.req("EX-1")
