@@ -35,6 +35,7 @@ PREFIX = "/api/v1/dspy"
 _LOOK_S = 0.25
 _STOP_S = 5.0
 _AGAIN_S = 5.0
+_PATIENCE_S = 5.0  # what a busy process does not tell would be missing in counts
 _STOPPED = "the server was shut down; what was done until then is kept"
 
 logger = logging.getLogger("python_bridge.http")
@@ -200,7 +201,7 @@ class Api:
 
     async def stats(self) -> dict[str, Any]:
         """Return the statistics of all processes, as those of one are shown, and `processes`: some of each."""
-        others, silent = await self.peers.ask({"ask": "state"})
+        others, silent = await self.peers.ask({"ask": "state"}, _PATIENCE_S)
         told = [other for other in others if "stats" in other]
         return {**together([self._state(), *told]), "processes_silent": silent + len(others) - len(told)}
 
@@ -226,7 +227,7 @@ class Api:
             BridgeError: `unavailable` when a process did not answer.
         """
         cleared = self.executor.clear_cache(program_id)
-        others, silent = await self.peers.ask({"ask": "clear", "program_id": program_id}, 5.0)
+        others, silent = await self.peers.ask({"ask": "clear", "program_id": program_id}, _PATIENCE_S)
         if silent or any("cleared" not in other for other in others):
             text = "not every process behind the port answered; results may be left in one of them, so clear again"
             raise BridgeError("unavailable", text, retryable=True, retry_after=1.0)

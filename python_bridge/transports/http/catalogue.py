@@ -54,7 +54,7 @@ class Catalogue:
     def _parse(path: Path, program_id: str) -> dict[str, Any]:
         try:
             program = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BridgeError("program_error", f"the program {program_id} cannot be read: {error}") from None
         if not isinstance(program, dict):
             raise BridgeError("program_error", f"the program {program_id} is no JSON object")

@@ -67,8 +67,8 @@ def test_the_cache_is_cleared_in_every_process_and_statistics_are_those_of_all(
         metrics = clients[0].get(f"{pool[1]}/metrics").text
         assert f'dspex_executor_executions_total{{outcome="success"}} {before + 3 * len(clients)}.0' in metrics
         assert "dspex_http_processes 2.0" in metrics
-        health = clients[0].get("/health").json()
-        assert (health["workers"], health["workers_answering"]) == (2, 2)
+        assert clients[0].get("/health").json()["workers"] == 2
+        ready(pool[1])
 
 
 @pytest.mark.req("RT-1", "NFR2.1.4")
