@@ -1,10 +1,12 @@
 """What callers give an executor in Python: checked once, with errors that name the argument."""
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
+from python_bridge.engine.interface import EventSink
 from python_bridge.errors import BridgeError
 from python_bridge.services.executor.execution import ExecutionLimits
 from python_bridge.services.executor.fallback import PARTIAL, STALE, FallbackLM
@@ -92,6 +94,19 @@ def _read_choice(choice: Any) -> Any:
     raise BridgeError("invalid_input", f"{text}, not {choice!r:.80}")
 
 
+def read_emit(given: Any) -> EventSink | None:
+    """Return what takes stream events, whether it is asynchronous or a plain function."""
+    if given is None:
+        return None
+
+    async def emit(event: dict[str, Any]) -> None:
+        taken = given(event)
+        if inspect.isawaitable(taken):
+            await taken
+
+    return emit
+
+
 def read_items(inputs_list: Any) -> list[Any]:
     """Return the inputs of a batch, those of a generator too.
 
@@ -135,6 +150,7 @@ __all__ = [
     "MAX_SECONDS",
     "check_options",
     "check_settings",
+    "read_emit",
     "read_fallback",
     "read_items",
     "read_limits",

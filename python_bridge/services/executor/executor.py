@@ -19,6 +19,7 @@ from python_bridge.errors import BridgeError
 from python_bridge.services.executor.arguments import (
     check_options,
     check_settings,
+    read_emit,
     read_fallback,
     read_items,
     read_limits,
@@ -134,8 +135,8 @@ class DSPyPipelineExecutor:
             inputs: a map, JSON text, a dataclass or a pydantic model.
             mode: see `ExecutionMode`.
             options: `timeout` (seconds), `lm` (name), `adapter` (name), `config` (LM parameters), `tenant` (its cache
-                is its own), `session_id`, `client_request_id`, `use_cache`, `limits`, `emit` (takes stream
-                events), and `fallback`: one or more of
+                is its own), `session_id`, `client_request_id`, `use_cache`, `limits`, `emit` (a function,
+                asynchronous or plain, that takes stream events on the loop), and `fallback`: one or more of
                 ``"lm:NAME"``, another program or model id, ``"stale"``, ``"partial"``.
         """
         try:
@@ -354,7 +355,7 @@ class DSPyPipelineExecutor:
             fallback=choices,
             record_steps=PARTIAL in choices or self._track.wants_steps(),
             labels={name: value for name, value in labels.items() if value is not None},
-            emit=emit,
+            emit=read_emit(emit),
             leave_out=self._track.leave_out,
         )
 

@@ -121,3 +121,17 @@ def test_a_path_names_a_program_file(make: Any, tmp_path: Path) -> None:
     file = tmp_path / "qa.json"
     file.write_text('{"format": 1, "kind": "predict", "signature": "q -> a"}')
     assert executor.execute(file, inputs={"q": "1"}).outputs == {"a": "x"}
+
+
+@pytest.mark.req("EX-1")
+@pytest.mark.parametrize("plain", [True, False])
+def test_events_go_to_plain_and_to_asynchronous_functions(make: Any, plain: bool) -> None:
+    events: list[dict[str, Any]] = []
+
+    async def emit(event: dict[str, Any]) -> None:
+        events.append(event)
+
+    executor = make(ScriptedLM(default={"a": "word"}).lm)
+    result = executor.execute(dspy.Predict("q -> a"), inputs={"q": "1"}, emit=events.append if plain else emit)
+    assert (result.error, result.outputs) == (None, {"a": "word"})
+    assert "".join(event["text"] for event in events if event["type"] == "token") == "word"
