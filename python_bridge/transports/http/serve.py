@@ -138,12 +138,13 @@ class Supervisor:
         self._children: dict[int, tuple[int, float]] = {}  # slot, and when it was made
         self._stopping = False
         self._failures = 0
+        self._cut = False
         self._pid = os.getpid()
 
     def run(self) -> int:
         """Start the children and watch over them until a signal ends it; return the exit status.
 
-        It is 1 when the children end again and again before they serve.
+        It is 1 when the children end again and again before they serve, and when one was not let finish its work.
         """
         from python_bridge.engine.load import preload
 
@@ -154,7 +155,7 @@ class Supervisor:
             self._fork(slot)
         while self._children:
             self._reap()
-        return 1 if self._failures >= _MAX_FAILURES else 0
+        return 1 if self._cut or self._failures >= _MAX_FAILURES else 0
 
     def _fork(self, slot: int) -> None:
         with _held(_ENDING):  # one between the fork and the note of it would miss the child, or be sent on by it
@@ -185,7 +186,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         try:
-            pid, _status = os.wait()
+            pid, status = os.wait()
         except InterruptedError:
             return
         except ChildProcessError:
@@ -197,6 +198,8 @@ class Supervisor:
         served = self._shared.board.serves(slot)
         self._shared.board.leave(slot)
         if self._stopping:
+            # Nothing is cut off where the signal came before there was a handler for it.
+            self._cut = self._cut or os.waitstatus_to_exitcode(status) not in (0, -signal.SIGTERM)
             return
         others = any(self._shared.board.serves(other) for other in range(self._shared.slots))
         self._failures = 0 if served or others else self._failures + 1
@@ -210,6 +213,7 @@ class Supervisor:
 
     def _stop(self, _signum: int, _frame: FrameType | None) -> None:
         self._stopping = True
+        self._listener.close()  # those who come now are refused, where they would wait for nobody
         signal.signal(signal.SIGALRM, self._kill)
         signal.alarm(_GRACE_S + _KILL_AFTER_S)
         self._send(signal.SIGTERM)

@@ -78,10 +78,11 @@ def test_a_server_that_drains_is_not_ready_and_finishes_what_it_has(server: Serv
 
 
 @pytest.mark.req("RT-1", "BC4")
+@pytest.mark.parametrize("flags", [[], ["--workers", "2"]])
 def test_a_second_signal_ends_the_server_at_once_with_status_1_and_no_traceback(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with serving(tmp_path) as (process, url), socket.socket() as held:
+    with serving(tmp_path, *flags) as (process, url), socket.socket() as held:
         held.connect(("127.0.0.1", int(url.rsplit(":", 1)[1])))
         held.sendall(b"POST /api/v1/dspy/execute HTTP/1.1\r\nHost: localhost\r\n")
         held.sendall(b"Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
