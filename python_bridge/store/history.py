@@ -14,7 +14,7 @@ from typing import Any
 
 from python_bridge.errors import BridgeError
 from python_bridge.store.faults import is_damaged, is_locked
-from python_bridge.store.location import prepare_file
+from python_bridge.store.location import held_alone, prepare_file
 from python_bridge.store.owners import Owners
 from python_bridge.wire.told import decode_told
 
@@ -325,10 +325,17 @@ class History:
     def _renew(self) -> None:
         logger.error("the history %s is damaged; it is put aside, and a new one begun", self._path)
         self._connection.close()
-        self._put_aside(self._inode)
-        self._connection = self._open()
+        with held_alone(self._path):
+            self._put_aside(self._inode)
+            self._connection = self._begin()
 
     def _open(self) -> sqlite3.Connection:
+        prepare_file(self._path)
+        with held_alone(self._path):
+            return self._begin()
+
+    def _begin(self) -> sqlite3.Connection:
+        """Open the file, or a new one. The caller holds it alone: SQLite does not wait for others that begin a log."""
         for attempt in (1, 2):
             prepare_file(self._path)
             inode = self._path.stat().st_ino

@@ -1,6 +1,9 @@
 """Where a store lies: a SQLite file under the state folder, or a database by URL."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -71,4 +74,33 @@ def prepare_file(path: Path) -> None:
         os.close(fd)
 
 
-__all__ = ["default_path", "prepare_file", "resolve_url"]
+@contextlib.contextmanager
+def held_alone(path: Path) -> Generator[None]:
+    """Keep other processes, and other threads, that come this way from opening or replacing a file for the block.
+
+    It is a lock on ``<name>.opening`` beside the file, which the system gives back when its holder ends.
+
+    Raises:
+        BridgeError: `unavailable` when the file system has no locks.
+    """
+    beside = path.with_name(f"{path.name}.opening")
+    try:
+        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _without_locks(beside, error) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _without_locks(beside, error) from error
+        yield
+    finally:
+        os.close(fd)
+
+
+def _without_locks(path: Path, error: OSError) -> BridgeError:
+    text = f"{path} cannot be made and locked ({error.strerror}); set a folder on a local disk"
+    return BridgeError("unavailable", text, retryable=False)
+
+
+__all__ = ["default_path", "held_alone", "prepare_file", "resolve_url"]

@@ -274,12 +274,12 @@ def test_a_key_is_kept_as_long_as_its_request_is_at_work_and_ten_minutes_longer(
 def test_processes_that_find_a_damaged_file_at_a_time_begin_one_new_file(tmp_path: Path) -> None:
     path = tmp_path / "h.db"
     path.write_bytes(b"this is no database, however long it is" * 100)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        opened = list(pool.map(lambda _: History(path), range(4)))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        opened = list(pool.map(lambda _: History(path), range(16)))
     for number, history in enumerate(opened):
         history.add(f"e{number}", "p", True, b"1")
         history.flush()
-    assert [opened[0].get(f"e{number}") for number in range(4)] == [b"1"] * 4
+    assert [opened[0].get(f"e{number}") for number in range(16)] == [b"1"] * 16
     for history in opened:
         history.close()
     assert (tmp_path / "h.db.damaged").read_bytes().startswith(b"this is no database")
