@@ -1,12 +1,13 @@
 # OpenTelemetry's API is not there: these have its shape, and a span in the mailbox's own process.
 unless Code.ensure_loaded?(:otel_tracer) do
-  defmodule :otel_tracer do
-    def current_span_ctx, do: Process.get(:test_span, :undefined)
-  end
-
+  # The tracer last: other tests run already, and who finds it asks for the span.
   defmodule :otel_span do
     def is_valid(span), do: span != :undefined
     def hex_span_ctx({trace, span}), do: %{otel_trace_id: trace, otel_span_id: span, otel_trace_flags: "01"}
+  end
+
+  defmodule :otel_tracer do
+    def current_span_ctx, do: Process.get(:test_span, :undefined)
   end
 end
 
