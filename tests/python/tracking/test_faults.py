@@ -28,11 +28,16 @@ class Picky:
     def __init__(self, refused: Callable[[], Exception], *ids: str) -> None:
         self.refused, self.ids = refused, ids
         self.exported: list[str] = []
-        self.made = 0
+        self._made = threading.Semaphore(0)
 
     def __call__(self) -> "Picky":
-        self.made += 1
+        self._made.release()
         return self
+
+    def wait_made(self, times: int) -> None:
+        """Wait until it was made so often: all failures but the latest are noted then."""
+        for _ in range(times):
+            assert self._made.acquire(timeout=30)
 
     def export(self, events: Sequence[dict[str, Any]]) -> None:
         if any(event["id"] in self.ids for event in events):
@@ -212,8 +217,7 @@ def test_a_tracker_that_refuses_everything_for_a_while_loses_nothing(tmp_path: P
     tracker = JournaledTracker(TrackingOptions(tmp_path, retry_s=0.01), picky)
     tracker.record(event(0))
     tracker.record(event(1))
-    while picky.made < 4:
-        time.sleep(0.01)
+    picky.wait_made(4)
     picky.ids = ()
     assert tracker.flush(30)
     assert (sorted(picky.exported), tracker.stats()["quarantined"]) == (["p-0", "p-1"], 0)
@@ -225,8 +229,7 @@ def test_an_address_with_a_password_is_told_without_it(tmp_path: Path, caplog: p
     picky = Picky(lambda: ConnectionError("http://me:hunter2@mlflow.internal/api is down"), "p-0")
     tracker = JournaledTracker(TrackingOptions(tmp_path, retry_s=0.01, close_s=0.1), picky)
     tracker.record(event(0))
-    while not tracker.stats()["export_failures"]:
-        time.sleep(0.01)
+    picky.wait_made(2)
     assert "http://***@mlflow.internal" in tracker.stats()["last_error"]
     assert "hunter2" not in caplog.text
     tracker.close()

@@ -3,7 +3,6 @@
 import logging
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +51,15 @@ ODD: list[dict[str, Any]] = [
     {"program": "odd names", "outputs": {"a b/c:é漢-!@#$%": 1, "": 2, "x" * 1000: 3}},
     {"program": "no outputs", "outputs": None},
 ]
+
+
+def fail_exports(tracker: Any, times: int) -> None:
+    """Ask for exports until so many have failed."""
+    for _ in range(600):
+        if tracker.stats()["export_failures"] >= times:
+            return
+        assert not tracker.flush(0.1)
+    pytest.fail(f"no {times} exports failed: {tracker.stats()}")
 
 
 @pytest.mark.req("EX-8")
@@ -104,8 +112,8 @@ def test_an_experiment_that_is_deleted_is_told_and_what_comes_meanwhile_waits(st
     experiment = client.get_experiment_by_name("deleted").experiment_id
     client.delete_experiment(experiment)
     tracker.record(event(2, "deleted"))
-    while "mlflow experiments restore" not in (tracker.stats()["last_error"] or ""):
-        time.sleep(0.01)
+    fail_exports(tracker, 1)
+    assert "mlflow experiments restore" in tracker.stats()["last_error"]
     assert tracker.stats()["quarantined"] == 0
     client.restore_experiment(experiment)
     assert tracker.flush(60)
@@ -172,8 +180,7 @@ def test_a_server_that_answers_nonsense_loses_nothing(
     with served(status, body, kind) as uri:
         tracker = make_tracker(MlflowOptions(uri=uri), tracking)
         tracker.record(event(1, "x"))
-        while tracker.stats()["export_failures"] < 3:
-            time.sleep(0.01)
+        fail_exports(tracker, 3)
         stats = tracker.stats()
         tracker.close()
     assert (stats["exported"], stats["dropped"], stats["quarantined"]) == (0, 0, 0)
@@ -206,8 +213,7 @@ def test_a_server_that_is_down_is_known_at_once_and_not_through_mlflow_s_retries
     tracker = make_tracker(MlflowOptions(uri=uri), TrackingOptions(tmp_path, retry_s=0.01, close_s=0.1))
     with caplog.at_level(logging.WARNING):
         tracker.record(event(1, "x"))
-        while not tracker.stats()["export_failures"]:
-            time.sleep(0.01)
+        fail_exports(tracker, 1)
     assert "Connection refused" in tracker.stats()["last_error"]
     tracker.close()
 
